@@ -1,0 +1,142 @@
+package auditdrain
+
+import (
+	"fmt"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// DrainStatus is what a person is told about a drain in one word.
+type DrainStatus string
+
+// The statuses. Errored is reported by delivery, the others are set by people.
+const (
+	StatusEnabled  DrainStatus = "enabled"
+	StatusErrored  DrainStatus = "errored"
+	StatusDisabled DrainStatus = "disabled"
+)
+
+// Drain is a team's wish to have its audit events written to a destination.
+// Its JSON is the REST form. Status, FirstErrorTimestamp and LastError come
+// from the drain's DeliveryState when a drain is shown; the stored record
+// holds only StatusEnabled or StatusDisabled.
+type Drain struct {
+	ID                  string                   `json:"id"`
+	OwnerID             string                   `json:"ownerId"` // the team, as clients of the reference system read it
+	TeamID              string                   `json:"teamId"`
+	Name                string                   `json:"name"`
+	CreatedAt           int64                    `json:"createdAt"` // Unix ms
+	UpdatedAt           int64                    `json:"updatedAt"` // Unix ms
+	Schemas             map[string]SchemaVersion `json:"schemas"`
+	Delivery            Delivery                 `json:"delivery"`
+	Source              Source                   `json:"source"`
+	Status              DrainStatus              `json:"status"`
+	DisabledAt          int64                    `json:"disabledAt,omitempty"` // Unix ms
+	DisabledBy          string                   `json:"disabledBy,omitempty"` // id of the token that did it
+	DisabledReason      string                   `json:"disabledReason,omitempty"`
+	FirstErrorTimestamp int64                    `json:"firstErrorTimestamp,omitempty"` // Unix ms
+	ProjectAccess       ProjectAccess            `json:"projectAccess"`
+	ExternalID          string                   `json:"externalId,omitempty"`
+	LastError           string                   `json:"lastError,omitempty"`
+	Metadata            *DrainMetadata           `json:"metadata,omitempty"`
+}
+
+// SchemaVersion is the version of one schema that a drain receives.
+type SchemaVersion struct {
+	Version string `json:"version"`
+}
+
+// Source says who manages a drain.
+type Source struct {
+	Kind string `json:"kind"`
+}
+
+// ProjectAccess is fixed for audit logs: they cover the whole team.
+type ProjectAccess struct {
+	Access    string `json:"access"`
+	ManagedBy string `json:"managedBy"`
+}
+
+// DrainMetadata is how a drain is doing, as of now.
+type DrainMetadata struct {
+	BacklogEvents  uint64 `json:"backlogEvents"`
+	OldestUnsentAt int64  `json:"oldestUndeliveredAt,omitempty"` // Unix ms, when it was accepted
+	Delivered      uint64 `json:"delivered"`
+	Failed         uint64 `json:"failed"`
+	LastDeliveryAt int64  `json:"lastDeliveryAt,omitempty"` // Unix ms
+}
+
+// AuditLogSchemas is the one value that a drain's Schemas may have.
+func AuditLogSchemas() map[string]SchemaVersion {
+	return map[string]SchemaVersion{"audit_log": {Version: "v1"}}
+}
+
+// NewDrain returns an enabled drain with a fresh ID.
+func NewDrain(teamID, name string, delivery Delivery, now time.Time) Drain {
+	return Drain{
+		ID:            NewID("drn_"),
+		OwnerID:       teamID,
+		TeamID:        teamID,
+		Name:          name,
+		CreatedAt:     now.UnixMilli(),
+		UpdatedAt:     now.UnixMilli(),
+		Schemas:       AuditLogSchemas(),
+		Delivery:      delivery,
+		Source:        Source{Kind: "self-served"},
+		Status:        StatusEnabled,
+		ProjectAccess: ProjectAccess{Access: "all", ManagedBy: "drain"},
+	}
+}
+
+// Validate returns every problem with the drain's name and delivery.
+// partitionOf is as for Delivery.Validate.
+func (d Drain) Validate(partitionOf func(region string) (string, bool)) []Problem {
+	var ps []Problem
+	if p, ok := checkName("name", d.Name); !ok {
+		ps = append(ps, p)
+	}
+	return append(ps, d.Delivery.Validate(partitionOf)...)
+}
+
+// DrainQuery selects drains. An empty field selects all.
+type DrainQuery struct {
+	TeamID string
+	ID     string
+}
+
+// DeliveryState is what delivery knows of a drain across restarts. It is kept
+// apart from the Drain so that configuration changes and deliveries never
+// overwrite each other.
+type DeliveryState struct {
+	DrainID string `json:"-"`
+	// Cursor is the highest sequence number up to which everything has been
+	// confirmed by the destination. After a crash it may lag, never lead.
+	Cursor uint64 `json:"-"`
+
+	Delivered      uint64 `json:"delivered"`
+	Failed         uint64 `json:"failed"`         // attempts, not events
+	LastDeliveryAt int64  `json:"lastDeliveryAt"` // Unix ms
+	FirstErrorAt   int64  `json:"firstErrorAt"`   // Unix ms; not 0 means errored
+	LastError      string `json:"lastError"`
+	// NoConditionalPut is set once the destination has answered that it does
+	// not implement If-None-Match (S3-compatible stores).
+	NoConditionalPut bool `json:"noConditionalPut"`
+}
+
+// printable reports whether s is valid UTF-8 without control characters.
+func printable(s string) bool {
+	if !utf8.ValidString(s) {
+		return false
+	}
+	for _, r := range s {
+		if unicode.IsControl(r) {
+			return false
+		}
+	}
+	return true
+}
+
+func quoted(values []string) string {
+	return fmt.Sprintf("%q", values)
+}
