@@ -1,0 +1,126 @@
+package auditdrain
+
+import "encoding/json"
+
+// The bodies of the REST API that are not domain types themselves.
+
+// DrainInput is the body of POST /v1/drains. Projects, Schemas and Source can
+// have one value each for audit logs; the fields at the end belong to other
+// kinds of drain and are refused when they are set.
+type DrainInput struct {
+	Name     string                   `json:"name"`
+	Projects string                   `json:"projects,omitempty"` // "all"
+	Schemas  map[string]SchemaVersion `json:"schemas"`
+	Delivery *Delivery                `json:"delivery"`
+	Source   *Source                  `json:"source,omitempty"`
+	// StartFrom, in Unix milliseconds, makes the drain begin with events
+	// accepted since then; without it, it begins with those accepted after
+	// its creation.
+	StartFrom int64 `json:"startFrom,omitempty"`
+
+	ProjectIDs json.RawMessage `json:"projectIds,omitempty"`
+	Filter     json.RawMessage `json:"filter,omitempty"`
+	Sampling   json.RawMessage `json:"sampling,omitempty"`
+	Transforms json.RawMessage `json:"transforms,omitempty"`
+}
+
+// DrainPatch is the body of PATCH /v1/drains/{id}: what is absent stays as it
+// is. Delivery is replaced as a whole.
+type DrainPatch struct {
+	Name     *string                  `json:"name,omitempty"`
+	Projects *string                  `json:"projects,omitempty"`
+	Schemas  map[string]SchemaVersion `json:"schemas,omitempty"`
+	Delivery *Delivery                `json:"delivery,omitempty"`
+	Source   *Source                  `json:"source,omitempty"`
+	Status   *DrainStatus             `json:"status,omitempty"` // enabled or disabled
+
+	ProjectIDs json.RawMessage `json:"projectIds,omitempty"`
+	Filter     json.RawMessage `json:"filter,omitempty"`
+	Sampling   json.RawMessage `json:"sampling,omitempty"`
+	Transforms json.RawMessage `json:"transforms,omitempty"`
+}
+
+// DrainList is the answer of GET /v1/drains.
+type DrainList struct {
+	Drains []Drain `json:"drains"`
+}
+
+// DrainTestInput is the body of POST /v1/drains/test.
+type DrainTestInput struct {
+	Schemas  map[string]SchemaVersion `json:"schemas"`
+	Delivery *Delivery                `json:"delivery"`
+}
+
+// DrainTestResult is what a test delivery came to. After a success of
+// POST /v1/drains/test all of it is empty, as clients expect;
+// POST /v1/drains/{id}/test also tells Key and Duration.
+type DrainTestResult struct {
+	Status   string     `json:"status,omitempty"` // "error", or empty after a success
+	Error    string     `json:"error,omitempty"`
+	Endpoint string     `json:"endpoint,omitempty"`
+	AWS      *AWSAnswer `json:"aws,omitempty"`
+
+	Key      string `json:"key,omitempty"`        // the test object that was written
+	Duration int64  `json:"durationMs,omitempty"` // AssumeRole and PutObject together
+}
+
+// AWSAnswer is what AWS said to one call, as complete as it came; only
+// credentials that AWS echoes are taken out. HTTPStatus is 0 when no answer
+// came at all; Message then says why (DNS, TLS, time-out, …).
+type AWSAnswer struct {
+	Service           string              `json:"service"`   // "sts" or "s3"
+	Operation         string              `json:"operation"` // "AssumeRole" or "PutObject"
+	HTTPStatus        int                 `json:"httpStatus,omitempty"`
+	Code              string              `json:"code,omitempty"`
+	Message           string              `json:"message"`
+	RequestID         string              `json:"requestId,omitempty"`
+	ExtendedRequestID string              `json:"extendedRequestId,omitempty"`
+	Time              int64               `json:"time"` // Unix ms, when the answer came
+	Headers           map[string][]string `json:"headers,omitempty"`
+	Body              string              `json:"body,omitempty"`
+	Host              string              `json:"host,omitempty"`
+	Key               string              `json:"key,omitempty"`
+	RoleARN           string              `json:"roleArn,omitempty"`
+	// CallerARN is who made the call, as AWS sees it: our writer role for
+	// AssumeRole, the session of the team's role for PutObject.
+	CallerARN string `json:"callerArn,omitempty"`
+}
+
+// TeamInput is the body of POST /v1/teams. Without an ID, one is made.
+type TeamInput struct {
+	ID   string `json:"id,omitempty"`
+	Slug string `json:"slug"`
+	Name string `json:"name"`
+}
+
+// TeamList is the answer of GET /v1/teams.
+type TeamList struct {
+	Teams []Team `json:"teams"`
+}
+
+// TokenInput is the body of POST /v1/tokens.
+type TokenInput struct {
+	Name      string `json:"name"`
+	Role      Role   `json:"role"`
+	TeamID    string `json:"teamId,omitempty"`
+	ExpiresAt int64  `json:"expiresAt,omitempty"` // Unix ms
+}
+
+// NewToken is the answer of POST /v1/tokens, the only time that the value is
+// shown.
+type NewToken struct {
+	Token
+	Value string `json:"token"`
+}
+
+// TokenList is the answer of GET /v1/tokens.
+type TokenList struct {
+	Tokens []Token `json:"tokens"`
+}
+
+// EventsResult is the answer of POST /v1/events: Accepted events are new and
+// durable, Duplicates had been accepted before with the same bytes.
+type EventsResult struct {
+	Accepted   int `json:"accepted"`
+	Duplicates int `json:"duplicates"`
+}
