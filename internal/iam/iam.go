@@ -1,7 +1,14 @@
 // Package iam reads IAM policy documents and decides, as AWS does, whether they allow a request.
+//
+// It guarantees that a document which Parse accepts means to Authorize what AWS documents it to mean, and that a
+// document which AWS is documented to refuse is refused here, with the line and the column. Nothing in here reads a
+// clock, the network or a file: what a condition can see is exactly Request.Context, and what applies to a request is
+// exactly Policies.
+//
+// Policies are not modified after Parse, so all functions are safe for concurrent use.
 package iam
 
-// Effect is what a matching statement does. The zero Effect means that no statement matched.
+// Effect is what a matching statement does. The zero Effect means that no statement matches.
 type Effect string
 
 const (
@@ -11,7 +18,7 @@ const (
 
 // Policy is one parsed policy document.
 type Policy struct {
-	Version    string // "2012-10-17", "2008-10-17" or "" (the same as 2008-10-17)
+	Version    string // "2012-10-17", "2008-10-17", or "" (which means 2008-10-17)
 	ID         string
 	Statements []Statement
 }
@@ -22,57 +29,44 @@ type Statement struct {
 	Index                   int // position in the document, from 0
 	Effect                  Effect
 	Principal, NotPrincipal *PrincipalSet // nil: absent
-	Action, NotAction       []string
-	Resource, NotResource   []string
+	Action, NotAction       []string      // nil: absent
+	Resource, NotResource   []string      // nil: absent
 	Condition               []Condition
 }
 
-// PrincipalSet is a Principal or NotPrincipal element. A bare "*" is read as {"AWS": "*"}, which AWS documents as equivalent.
+// PrincipalSet is a Principal or NotPrincipal element. A bare "*" is read as {"AWS": "*"}: AWS documents them as equal.
 type PrincipalSet struct {
 	AWS, Service, Federated, CanonicalUser []string
 }
 
-// Condition is one operator and key of a Condition element, with the values as written:
-// {Operator: "StringEquals", Key: "sts:ExternalId", Values: ["…"]}.
+// Condition is one operator and key of a Condition element, with its values as written:
+// {Operator: "StringEquals", Key: "sts:ExternalId", Values: ["vercel-team:team_123"]}.
 type Condition struct {
 	Operator string
 	Key      string
 	Values   []string
 }
 
-// SyntaxError says where a document is not a valid policy.
-type SyntaxError struct {
-	Line, Column int // 1-based; columns count bytes
-	Msg          string
-}
-
-func (e *SyntaxError) Error() string { panic("TODO") }
-
-// Parse reads one policy document. Errors are *SyntaxError.
-func Parse(data []byte) (*Policy, error) { panic("TODO") }
-
-// MustParse is Parse for documents that are part of the program. It panics on an error.
-func MustParse(doc string) *Policy { panic("TODO") }
-
-// Principal is who makes a request.
+// Principal is who makes a request. An anonymous caller is the zero Principal.
 type Principal struct {
 	ARN     string // as AWS shows it: arn:aws:sts::123456789012:assumed-role/name/session, a user's ARN, or the account root's
 	RoleARN string // the role behind an assumed-role session, with its path: arn:aws:iam::…:role/path/name; "" for users
-	Account string
-	Service string // for an AWS service, e.g. "logging.s3.amazonaws.com": everything else is empty then
+	Account string // "" for AWS services and anonymous callers
+	Service string // for an AWS service, like "logging.s3.amazonaws.com"; everything else is "" then
 }
 
 // Request is what AWS has to decide on.
 type Request struct {
 	Principal Principal
-	Action    string
-	Resource  string
-	// Context holds the condition keys, matched without regard to case. aws:PrincipalArn, aws:PrincipalAccount
-	// and aws:PrincipalType are taken from Principal where they are absent.
+	Action    string // "s3:PutObject"
+	Resource  string // an ARN
+	// Context holds the condition keys, whose names are matched without regard to case. aws:PrincipalArn,
+	// aws:PrincipalAccount and aws:PrincipalType are taken from Principal where they are absent. A key that is
+	// BinaryEquals' holds the bytes themselves, not their base64.
 	Context map[string][]string
 }
 
-// PolicyKind says in what capacity a policy takes part in a decision.
+// PolicyKind says in what capacity a policy takes part in a decision. Its text is AWS's own.
 type PolicyKind string
 
 const (
@@ -89,42 +83,50 @@ const (
 type ResourceKind int
 
 const (
-	Bucket    ResourceKind = iota // also right for anything else whose policy is optional
-	RoleTrust                     // the trust policy must allow
-	Key                           // the key policy must allow, itself or by delegating to its account
+	Bucket    ResourceKind = iota // a bucket or anything else that works without a policy
+	RoleTrust                     // a role: its trust policy must allow
+	Key                           // a KMS key: its key policy must allow, by itself or by delegating to the account
 )
 
 // Policies is everything that applies to a request.
 type Policies struct {
-	Identity        []*Policy
-	Boundary        *Policy // nil: none
-	Session         *Policy // nil: no session policy was passed
-	Resource        *Policy // nil: none
+	Identity        []*Policy // of the user (with its groups) or of the role; nil: none, so that it grants nothing
+	Boundary        *Policy   // nil: none
+	Session         *Policy   // nil: no session policy was passed
+	Resource        *Policy   // nil: none
 	ResourceKind    ResourceKind
-	ResourceAccount string    // the account that owns the resource
-	SCP, RCP        []*Policy // empty: not in an organization, or FullAWSAccess
+	ResourceAccount string // the account that owns the resource
+
+	// SCP and RCP are the policies attached at one level of the organization (several levels would each have to
+	// allow). Empty: not in an organization, or FullAWSAccess.
+	SCP, RCP []*Policy
 }
 
 // Decision is the outcome of Authorize.
 type Decision struct {
-	Allowed   bool
-	Explicit  bool       // denied by a Deny statement, not for want of an Allow
-	Kind      PolicyKind // the kind of policy that decided, or whose Allow was missing
-	Policy    *Policy    // nil for an implicit deny
-	Statement *Statement // nil for an implicit deny
+	Allowed  bool
+	Explicit bool // denied by a Deny statement, not for want of an Allow
+
+	// Kind is the kind of policy that allowed or denied, or whose Allow is missing.
+	Kind PolicyKind
+	// Policy and Statement are the ones that decided. They are nil for an implicit deny, and for an account's root
+	// user, whom no policy has to allow.
+	Policy    *Policy
+	Statement *Statement
 }
 
-// Authorize decides whether the policies allow the request.
-func Authorize(req Request, p Policies) Decision { panic("TODO") }
-
-// Reason renders AWS's wording of why a request was denied, from "because" or "with" on; "" if it was allowed.
-func (d Decision) Reason(action string) string { panic("TODO") }
-
-// Verdict is what one policy says of a request.
-type Verdict struct {
-	Effect    Effect     // "": no statement matches
-	Statement *Statement // the first one that matches with that effect
+// Reason renders AWS's wording of why a request was denied, from "because" or "with" on. It is "" for an allowed one.
+func (d Decision) Reason(action string) string {
+	switch {
+	case d.Allowed:
+		return ""
+	case !d.Explicit:
+		return "because no " + string(d.Kind) + " allows the " + action + " action"
+	case d.Kind == RoleTrustPolicy:
+		return "with an explicit deny in the role trust policy"
+	case d.Kind == IdentityBased:
+		return "with an explicit deny in an identity-based policy"
+	default:
+		return "with an explicit deny in a " + string(d.Kind)
+	}
 }
-
-// Evaluate says what the policy on its own, attached as the given kind, says of the request.
-func (p *Policy) Evaluate(req Request, kind PolicyKind) Verdict { panic("TODO") }
