@@ -1,0 +1,76 @@
+package client
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/auditdrain/auditdrain"
+)
+
+// In all of the following, teamID may be empty with a token that is bound to
+// a team.
+
+// ListDrains returns the team's drains with their Metadata. It is repeated
+// when that may help.
+func (c *Client) ListDrains(ctx context.Context, teamID string) ([]auditdrain.Drain, error) {
+	query := teamQuery(teamID)
+	query.Set("includeMetadata", "true")
+	var out auditdrain.DrainList
+	err := c.call(ctx, get(query, "v1", "drains"), &out)
+	return out.Drains, err
+}
+
+// GetDrain returns one drain. It is repeated when that may help. A drain that
+// does not exist, or is another team's, is auditdrain.CodeNotFound.
+func (c *Client) GetDrain(ctx context.Context, teamID, id string) (auditdrain.Drain, error) {
+	query := teamQuery(teamID)
+	query.Set("includeMetadata", "true")
+	var out auditdrain.Drain
+	err := c.call(ctx, get(query, "v1", "drains", id), &out)
+	return out, err
+}
+
+// CreateDrain makes a drain, durable on return. It is sent once: after an
+// error that is not an *auditdrain.Error, the drain may exist, and
+// ListDrains tells.
+func (c *Client) CreateDrain(ctx context.Context, teamID string, in auditdrain.DrainInput) (auditdrain.Drain, error) {
+	var out auditdrain.Drain
+	err := c.post(ctx, teamQuery(teamID), in, &out, "v1", "drains")
+	return out, err
+}
+
+// UpdateDrain changes what patch names, durably on return. It is sent once;
+// sending the same patch again does no harm.
+func (c *Client) UpdateDrain(ctx context.Context, teamID, id string, patch auditdrain.DrainPatch) (auditdrain.Drain, error) {
+	r, err := request{method: http.MethodPatch, path: []string{"v1", "drains", id}, query: teamQuery(teamID)}.withJSON(patch)
+	if err != nil {
+		return auditdrain.Drain{}, err
+	}
+	var out auditdrain.Drain
+	err = c.call(ctx, r, &out)
+	return out, err
+}
+
+// DeleteDrain removes a drain, durably on return. Events that it had not
+// delivered yet will not be delivered by it. It is sent once; when the drain
+// is gone already, the error is auditdrain.CodeNotFound.
+func (c *Client) DeleteDrain(ctx context.Context, teamID, id string) error {
+	return c.call(ctx, request{method: http.MethodDelete, path: []string{"v1", "drains", id}, query: teamQuery(teamID)}, nil)
+}
+
+// TestDelivery writes a sample event as in describes, without a drain. A
+// delivery that fails is a result whose Status is "error", not an error. Each
+// call writes an object when it works; it is sent once.
+func (c *Client) TestDelivery(ctx context.Context, teamID string, in auditdrain.DrainTestInput) (auditdrain.DrainTestResult, error) {
+	var out auditdrain.DrainTestResult
+	err := c.post(ctx, teamQuery(teamID), in, &out, "v1", "drains", "test")
+	return out, err
+}
+
+// TestDrain writes a sample event to a drain's destination; otherwise it is
+// as TestDelivery, and a success also tells key and duration.
+func (c *Client) TestDrain(ctx context.Context, teamID, id string) (auditdrain.DrainTestResult, error) {
+	var out auditdrain.DrainTestResult
+	err := c.post(ctx, teamQuery(teamID), struct{}{}, &out, "v1", "drains", id, "test")
+	return out, err
+}

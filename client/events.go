@@ -1,0 +1,58 @@
+package client
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/auditdrain/auditdrain"
+)
+
+// compressFrom is the size from which a body is worth compressing.
+const compressFrom = 4 << 10
+
+// compressor is used through EncodeAll only, which is safe for concurrent use
+// and starts no goroutines.
+var compressor, _ = zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest)) // only wrong options make it fail
+
+// SendEvents sends a batch of events, one JSON object a line (as json.Encoder
+// writes them), and returns once all of them are durable. A batch is accepted
+// whole or not at all; its limits are auditdrain.MaxBatchEvents,
+// MaxBodyBytes and MaxEventBytes.
+//
+// Every event must have an id, for that makes it idempotent: after a
+// transport error, and when the server is busy, the batch is sent again, and
+// events that had been accepted count as Duplicates. After an error the
+// caller may send the batch again just as well. Events that are not valid are
+// auditdrain.CodeInvalidEvent, with their index in the batch in Details; ids
+// that were accepted before with other bytes are auditdrain.CodeConflict,
+// with IDs.
+func (c *Client) SendEvents(ctx context.Context, teamID string, ndjson []byte) (auditdrain.EventsResult, error) {
+	return c.sendEvents(ctx, teamID, ndjson, true)
+}
+
+// SendEventsOnce is SendEvents without repeats, for events without ids, which
+// would be accepted a second time. After an error that is not an
+// *auditdrain.Error, they may have been accepted.
+func (c *Client) SendEventsOnce(ctx context.Context, teamID string, ndjson []byte) (auditdrain.EventsResult, error) {
+	return c.sendEvents(ctx, teamID, ndjson, false)
+}
+
+func (c *Client) sendEvents(ctx context.Context, teamID string, ndjson []byte, mayRetry bool) (auditdrain.EventsResult, error) {
+	r := request{
+		method:   http.MethodPost,
+		path:     []string{"v1", "events"},
+		query:    teamQuery(teamID),
+		header:   http.Header{"Content-Type": {"application/x-ndjson"}},
+		body:     ndjson,
+		mayRetry: mayRetry,
+	}
+	if len(ndjson) >= compressFrom {
+		r.body = compressor.EncodeAll(ndjson, make([]byte, 0, len(ndjson)/4))
+		r.header.Set("Content-Encoding", "zstd")
+	}
+	var out auditdrain.EventsResult
+	err := c.call(ctx, r, &out)
+	return out, err
+}

@@ -1,0 +1,55 @@
+package client
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/auditdrain/auditdrain"
+)
+
+// CreateTeam makes a team, durable on return. It is sent once; when in has an
+// ID, sending it again is auditdrain.CodeConflict and makes no second team.
+func (c *Client) CreateTeam(ctx context.Context, in auditdrain.TeamInput) (auditdrain.Team, error) {
+	var out auditdrain.Team
+	err := c.post(ctx, nil, in, &out, "v1", "teams")
+	return out, err
+}
+
+// ListTeams returns the teams that the token may see. It is repeated when
+// that may help.
+func (c *Client) ListTeams(ctx context.Context) ([]auditdrain.Team, error) {
+	var out auditdrain.TeamList
+	err := c.call(ctx, get(nil, "v1", "teams"), &out)
+	return out.Teams, err
+}
+
+// GetTeam returns the team with this ID or slug. It is repeated when that may
+// help. An unknown team is auditdrain.CodeNotFound.
+func (c *Client) GetTeam(ctx context.Context, idOrSlug string) (auditdrain.Team, error) {
+	var out auditdrain.Team
+	err := c.call(ctx, get(nil, "v2", "teams", idOrSlug), &out)
+	return out, err
+}
+
+// CreateToken makes a token, durable on return. Its value is in the answer
+// and can never be had again. It is sent once: after an error that is not an
+// *auditdrain.Error, a token may exist that nobody knows the value of.
+func (c *Client) CreateToken(ctx context.Context, in auditdrain.TokenInput) (auditdrain.NewToken, error) {
+	var out auditdrain.NewToken
+	err := c.post(ctx, teamQuery(in.TeamID), in, &out, "v1", "tokens")
+	return out, err
+}
+
+// ListTokens returns the team's tokens, without their values. It is repeated
+// when that may help.
+func (c *Client) ListTokens(ctx context.Context, teamID string) ([]auditdrain.Token, error) {
+	var out auditdrain.TokenList
+	err := c.call(ctx, get(teamQuery(teamID), "v1", "tokens"), &out)
+	return out.Tokens, err
+}
+
+// DeleteToken makes a token invalid, durably on return. It is sent once; when
+// the token is gone already, the error is auditdrain.CodeNotFound.
+func (c *Client) DeleteToken(ctx context.Context, teamID, id string) error {
+	return c.call(ctx, request{method: http.MethodDelete, path: []string{"v1", "tokens", id}, query: teamQuery(teamID)}, nil)
+}
