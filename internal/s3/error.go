@@ -34,6 +34,17 @@ const (
 	Blocked
 )
 
+// String is the class as metrics call it.
+func (c Class) String() string {
+	switch c {
+	case Throttled:
+		return "throttled"
+	case Blocked:
+		return "blocked"
+	}
+	return "transient"
+}
+
 // Error is a call to AWS that failed, with AWS's answer, or with the reason
 // why none came.
 type Error struct {

@@ -1,0 +1,61 @@
+package deliver
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/auditdrain/auditdrain/internal/s3"
+)
+
+type metrics struct {
+	deliveries *prometheus.CounterVec
+	failures   *prometheus.CounterVec
+	latency    prometheus.Histogram
+	// Resolved once: a label look-up for every event would show in a profile.
+	written, existed prometheus.Counter
+}
+
+func newMetrics() *metrics {
+	m := &metrics{
+		deliveries: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "auditdrain_deliveries_total",
+			Help: "Objects confirmed by destinations: written now, or existed before.",
+		}, []string{"result"}),
+		failures: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "auditdrain_delivery_failures_total",
+			Help: "Attempts that failed, by class: transient, throttled, or blocked until somebody mends the destination.",
+		}, []string{"class"}),
+		latency: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "auditdrain_delivery_latency_seconds",
+			Help: "From the acknowledgement of an event to the confirmation of its object.",
+			// Fine enough for a p99 in milliseconds, wide enough for a day.
+			Buckets: append(prometheus.ExponentialBuckets(0.0005, 1.5, 24), 10, 30, 60, 300, 1800, 3600, 6*3600, 24*3600),
+		}),
+	}
+	m.written = m.deliveries.WithLabelValues("written")
+	m.existed = m.deliveries.WithLabelValues("existed")
+	return m
+}
+
+func (m *metrics) delivered(put s3.PutResult, latency time.Duration) {
+	if put.Existed {
+		m.existed.Inc()
+	} else {
+		m.written.Inc()
+	}
+	m.latency.Observe(max(latency, 0).Seconds())
+}
+
+func (m *metrics) failed(class s3.Class) {
+	m.failures.WithLabelValues(class.String()).Inc()
+}
+
+// Collectors returns the metrics of all deliveries.
+func (d *Deliverer) Collectors() []prometheus.Collector {
+	inFlight := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "auditdrain_delivery_in_flight",
+		Help: "Writes under way.",
+	}, func() float64 { return float64(len(d.slots)) })
+	return []prometheus.Collector{d.metrics.deliveries, d.metrics.failures, d.metrics.latency, inFlight}
+}
