@@ -170,10 +170,11 @@ func matchesResource(patterns []string, arn string, vars variables) bool {
 }
 
 // completeARN adds the segments that a Resource leaves out: "When you specify an incomplete ARN … AWS automatically
-// completes the ARN by adding wildcard characters (*) to all missing fields" (IAM JSON policy elements: Resource).
+// completes the ARN by adding wildcard characters (*) to all missing fields" (IAM JSON policy elements: Resource). A final
+// "*" covers them already.
 func completeARN(text string) string {
 	missing := 5 - strings.Count(text, ":")
-	if !strings.HasPrefix(text, "arn:") || missing <= 0 {
+	if !strings.HasPrefix(text, "arn:") || strings.HasSuffix(text, "*") || missing <= 0 {
 		return text
 	}
 	return text + strings.Repeat(":*", missing)

@@ -80,6 +80,8 @@ func (p *parser) syntaxError(err error) *SyntaxError {
 		at, msg = found.at, found.msg
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		msg = "the document ends too early"
+	case errors.As(err, &json) && errors.Is(err, jsontext.ErrDuplicateName):
+		at, msg = json.ByteOffset, fmt.Sprintf("%q is there twice", json.JSONPointer.LastToken())
 	case errors.As(err, &json):
 		at, msg = json.ByteOffset, strings.TrimPrefix(json.Err.Error(), "jsontext: ")
 	}
