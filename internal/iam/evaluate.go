@@ -55,9 +55,9 @@ func (p *Policy) Mismatches(req Request, kind PolicyKind) []Mismatch {
 
 // match returns nil and how closely the statement names the caller if it applies, or else why it does not.
 func (s *Statement) match(req Request, kind PolicyKind, vars variables) (grant, *Mismatch) {
-	g := namedItself // a policy that is attached to the caller has no Principal
+	g := namedItself
 	switch {
-	case kind != ResourceBased && kind != RoleTrustPolicy:
+	case kind != ResourceBased && kind != RoleTrustPolicy: // is attached to the caller, or is about everyone
 	case s.NotPrincipal != nil:
 		// Of a session, the session itself has to be named: AWS "might validate the account first, then the role,
 		// and then the assumed-role user" (NotPrincipal), and a name that is missing there is denied.
@@ -70,7 +70,7 @@ func (s *Statement) match(req Request, kind PolicyKind, vars variables) (grant, 
 		if g == notNamed {
 			return notNamed, &Mismatch{Statement: s, Element: "Principal"}
 		}
-	default:
+	default: // a resource's policy that forgot its Principal
 		return notNamed, &Mismatch{Statement: s, Element: "Principal"}
 	}
 

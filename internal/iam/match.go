@@ -95,9 +95,9 @@ func compile(text string, sc scope, vars variables) (pattern, bool) {
 			p = append(p, token{kind: anyRun, crosses: !inSegment || last || endsSegment})
 			i++
 		default:
-			end := i + 1
-			for end < len(text) && !strings.ContainsRune("?*$", rune(text[end])) {
-				end++
+			end := len(text)
+			if n := strings.IndexAny(text[i+1:], "?*$"); n >= 0 {
+				end = i + 1 + n
 			}
 			colons += strings.Count(text[i:end], ":")
 			p = append(p, token{kind: literal, text: text[i:end]})

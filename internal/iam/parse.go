@@ -23,7 +23,8 @@ func (e *SyntaxError) Error() string {
 // Parse reads one policy document (Grammar of the IAM JSON policy language). Errors are *SyntaxError.
 //
 // What is required differs with what a policy is attached to, which a document does not say. Parse refuses what is wrong
-// everywhere; a bucket policy without Principal, say, is read, and then applies to nobody.
+// everywhere. A bucket policy without Principal, say, is read, and then applies to nobody; a Principal in an
+// identity-based policy is not looked at.
 func Parse(data []byte) (*Policy, error) {
 	p := &parser{data: data, dec: jsontext.NewDecoder(bytes.NewReader(data))}
 	policy, err := p.policy()
@@ -74,16 +75,16 @@ func problemf(at int64, format string, args ...any) error {
 func (p *parser) syntaxError(err error) *SyntaxError {
 	at, msg := int64(len(p.data)), err.Error()
 	var found *problem
-	var json *jsontext.SyntacticError
+	var syntax *jsontext.SyntacticError
 	switch {
 	case errors.As(err, &found):
 		at, msg = found.at, found.msg
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		msg = "the document ends too early"
-	case errors.As(err, &json) && errors.Is(err, jsontext.ErrDuplicateName):
-		at, msg = json.ByteOffset, fmt.Sprintf("%q is there twice", json.JSONPointer.LastToken())
-	case errors.As(err, &json):
-		at, msg = json.ByteOffset, strings.TrimPrefix(json.Err.Error(), "jsontext: ")
+	case errors.As(err, &syntax) && errors.Is(err, jsontext.ErrDuplicateName):
+		at, msg = syntax.ByteOffset, fmt.Sprintf("%q is there twice", syntax.JSONPointer.LastToken())
+	case errors.As(err, &syntax):
+		at, msg = syntax.ByteOffset, strings.TrimPrefix(syntax.Err.Error(), "jsontext: ")
 	}
 	before := p.data[:min(at, int64(len(p.data)))]
 	return &SyntaxError{
