@@ -244,3 +244,6 @@ func (r recorder) Do(req *http.Request) (*http.Response, error) {
 	rec.status, rec.header, rec.body = resp.StatusCode, resp.Header.Clone(), body
 	return resp, nil
 }
+
+// AWSAnswer is what AWS answered, for people.
+func (e *Error) AWSAnswer() auditdrain.AWSAnswer { return e.Answer }

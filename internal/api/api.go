@@ -1,0 +1,311 @@
+// Package api serves the REST API: events in, and everything that configures
+// drains.
+//
+// One table (routes.go) says for every route who may call it, what it takes
+// and what it answers; the handlers, the access checks, /openapi.json and the
+// request metrics all come from it. One function turns errors into answers:
+// an *auditdrain.Error is shown as it is, everything else is logged and shown
+// as an internal error.
+package api
+
+import (
+	"context"
+	"crypto/subtle"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/auditdrain/auditdrain"
+	"github.com/auditdrain/auditdrain/internal/ingest"
+)
+
+// TeamStore keeps teams.
+type TeamStore interface {
+	CreateTeam(ctx context.Context, t auditdrain.Team) error
+	Team(ctx context.Context, idOrSlug string) (auditdrain.Team, error)
+	Teams(ctx context.Context) ([]auditdrain.Team, error)
+}
+
+// TokenStore keeps tokens, by hash.
+type TokenStore interface {
+	CreateToken(ctx context.Context, t auditdrain.Token) error
+	TokenByHash(ctx context.Context, h auditdrain.TokenHash) (auditdrain.Token, error)
+	// Tokens lists those of one team, or with "" all.
+	Tokens(ctx context.Context, teamID string) ([]auditdrain.Token, error)
+	// DeleteToken deletes one of the team's, or with "" of any team.
+	DeleteToken(ctx context.Context, teamID, id string) error
+}
+
+// DrainStore keeps drains.
+type DrainStore interface {
+	// CreateDrain also sets the cursor: behind the events accepted before
+	// startFrom, or before now if that is 0.
+	CreateDrain(ctx context.Context, d auditdrain.Drain, startFrom int64) error
+	Drains(ctx context.Context, q auditdrain.DrainQuery) ([]auditdrain.Drain, error)
+	UpdateDrain(ctx context.Context, teamID, id string, update func(*auditdrain.Drain) error) (auditdrain.Drain, error)
+	DeleteDrain(ctx context.Context, teamID, id string) error
+}
+
+// ProgressStore tells how far deliveries have come.
+type ProgressStore interface {
+	DeliveryState(ctx context.Context, drainID string) (auditdrain.DeliveryState, error)
+	LastSeq(ctx context.Context, teamID string) (uint64, error)
+	Read(ctx context.Context, teamID string, after uint64, maxEvents, maxBytes int) ([]auditdrain.StoredEvent, error)
+}
+
+// Committer makes events durable.
+type Committer interface {
+	Commit(ctx context.Context, b auditdrain.Batch) (auditdrain.EventsResult, error)
+}
+
+// Tester writes e as a test object, by the code path of real deliveries with
+// a session of its own. What AWS answered to a call that failed is in the
+// error, for TestAnswer.
+type Tester interface {
+	Test(ctx context.Context, d auditdrain.Drain, e auditdrain.Event) (key string, err error)
+}
+
+// Deliverer is told of changes to drains.
+type Deliverer interface {
+	Changed(drainID string)
+}
+
+// Config is what a Server is made of. All of it is needed.
+type Config struct {
+	Namespace     auditdrain.Namespace
+	OperatorToken auditdrain.TokenHash
+	Teams         TeamStore
+	Tokens        TokenStore
+	Drains        DrainStore
+	Progress      ProgressStore
+	Events        Committer
+	Tester        Tester
+	Deliverer     Deliverer
+	// PartitionOf is as for auditdrain.Delivery.Validate.
+	PartitionOf func(region string) (string, bool)
+	// Ready reports why the store cannot take events, if it cannot.
+	Ready    func(ctx context.Context) error
+	Registry *prometheus.Registry
+	Log      *slog.Logger
+	Version  string
+}
+
+// Server answers the REST API.
+type Server struct {
+	Config
+	decoder  ingest.Decoder
+	draining atomic.Bool
+	requests *prometheus.CounterVec
+	seconds  *prometheus.HistogramVec
+}
+
+// New returns a Server.
+func New(cfg Config) *Server {
+	s := &Server{
+		Config:  cfg,
+		decoder: ingest.Decoder{Namespace: cfg.Namespace, Now: time.Now},
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "auditdrain_http_requests_total",
+			Help: "Requests by route and error code (ok if none).",
+		}, []string{"route", "code"}),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "auditdrain_http_request_seconds",
+			Help:    "Duration of requests by route.",
+			Buckets: prometheus.ExponentialBuckets(0.0005, 3, 10),
+		}, []string{"route"}),
+	}
+	cfg.Registry.MustRegister(s.requests, s.seconds)
+	return s
+}
+
+// Refuse makes the server refuse new events with 503 and report that it is
+// not ready, while all else goes on: the first step of a shutdown.
+func (s *Server) Refuse() { s.draining.Store(true) }
+
+// Handler returns the handler of all routes.
+func (s *Server) Handler() http.Handler {
+	mux := http.NewServeMux()
+	methods := make(map[string][]string)
+	for _, rt := range s.routes() {
+		mux.Handle(rt.method+" "+rt.path, s.serve(rt))
+		methods[rt.path] = append(methods[rt.path], rt.method)
+	}
+	for path, allowed := range methods {
+		allow := strings.Join(allowed, ", ")
+		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Allow", allow)
+			s.writeError(w, r, auditdrain.Errorf(auditdrain.CodeNoMethod, "%s is not available at %s: use %s", r.Method, r.URL.Path, allow))
+		})
+	}
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		s.writeError(w, r, auditdrain.Errorf(auditdrain.CodeNotFound, "there is nothing at %s: see /openapi.json for what there is", r.URL.Path))
+	})
+	return mux
+}
+
+// call is one request that has passed the access checks of its route.
+type call struct {
+	*http.Request
+	token auditdrain.Token
+	team  auditdrain.Team // zero where the route is not about one team
+}
+
+// serve wraps a route with what all routes share.
+func (s *Server) serve(rt route) http.Handler {
+	name := rt.method + " " + rt.path
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		start := time.Now()
+		if rt.raw != nil {
+			rt.raw.ServeHTTP(w, r)
+			return
+		}
+		answer, err := s.answer(rt, r)
+		code := string(auditdrain.ErrorCode(err))
+		switch {
+		case err != nil:
+			s.writeError(w, r, err)
+		case answer == nil:
+			w.WriteHeader(http.StatusNoContent)
+		default:
+			writeJSON(w, http.StatusOK, answer)
+		}
+		if code == "" {
+			code = "ok"
+		}
+		s.requests.WithLabelValues(name, code).Inc()
+		s.seconds.WithLabelValues(name).Observe(time.Since(start).Seconds())
+	})
+}
+
+func (s *Server) answer(rt route, r *http.Request) (any, error) {
+	c := &call{Request: r}
+	var err error
+	if c.token, err = s.authenticate(r); err != nil {
+		return nil, err
+	}
+	if rt.team != noTeam {
+		if c.team, err = s.teamOf(c, rt.team); err != nil {
+			return nil, err
+		}
+	}
+	if !rt.allows(c.token.Role) {
+		return nil, auditdrain.Errorf(auditdrain.CodeForbidden, "a token with role %q may not do this: use one with role %s", c.token.Role, rt.rolesText())
+	}
+	return rt.handle(c)
+}
+
+// authenticate finds the token of a request.
+func (s *Server) authenticate(r *http.Request) (auditdrain.Token, error) {
+	scheme, value, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") || value == "" {
+		return auditdrain.Token{}, auditdrain.Errorf(auditdrain.CodeUnauthorized, "no token: send the header Authorization: Bearer TOKEN")
+	}
+	hash := auditdrain.HashToken(strings.TrimSpace(value))
+	if subtle.ConstantTimeCompare(hash[:], s.OperatorToken[:]) == 1 {
+		return auditdrain.Token{ID: "tok_operator", Name: "operator", Role: auditdrain.RoleOperator}, nil
+	}
+	token, err := s.Tokens.TokenByHash(r.Context(), hash)
+	if auditdrain.ErrorCode(err) == auditdrain.CodeNotFound || err == nil && token.Expired(time.Now()) {
+		return auditdrain.Token{}, auditdrain.Errorf(auditdrain.CodeUnauthorized, "this token is not known, was revoked, or has expired")
+	}
+	return token, err
+}
+
+// teamOf finds the team that a request is about: the one that it names, else
+// the token's own.
+func (s *Server) teamOf(c *call, rule teamRule) (auditdrain.Team, error) {
+	name := c.PathValue("idOrSlug")
+	if name == "" {
+		name = c.URL.Query().Get("teamId")
+	}
+	slug := c.URL.Query().Get("slug")
+	if name == "" {
+		name = slug
+	}
+	if name == "" {
+		name = c.token.TeamID
+	}
+	if name == "" {
+		if rule == optionalTeam {
+			return auditdrain.Team{}, nil
+		}
+		return auditdrain.Team{}, auditdrain.Errorf(auditdrain.CodeBadRequest, "teamId: missing: name the team in the query, ?teamId=")
+	}
+	team, err := s.Teams.Team(c.Context(), name)
+	if err != nil {
+		return auditdrain.Team{}, err
+	}
+	if slug != "" && team.Slug != slug && team.ID != slug {
+		return auditdrain.Team{}, auditdrain.Errorf(auditdrain.CodeBadRequest, "slug: %q is not the slug of team %q: send one of teamId and slug", slug, team.ID)
+	}
+	if c.token.TeamID != "" && c.token.TeamID != team.ID {
+		return auditdrain.Team{}, auditdrain.Errorf(auditdrain.CodeForbidden, "this token is not for team %q", name)
+	}
+	return team, nil
+}
+
+// writeError is the one place where errors become answers.
+func (s *Server) writeError(w http.ResponseWriter, r *http.Request, err error) {
+	var e *auditdrain.Error
+	switch {
+	case errors.As(err, &e):
+	case r.Context().Err() != nil: // the client has gone; nobody reads this
+		e = auditdrain.Errorf(auditdrain.CodeUnavailable, "the request was given up")
+	default:
+		s.Log.Error("request failed", "method", r.Method, "path", r.URL.Path, "err", err)
+		e = auditdrain.Errorf(auditdrain.CodeInternal, "internal error; it has been logged")
+	}
+	if e.Code == auditdrain.CodeUnauthorized {
+		w.Header().Set("WWW-Authenticate", "Bearer")
+	}
+	if e.RetryAfter > 0 {
+		seconds := int((e.RetryAfter + time.Second - 1) / time.Second)
+		w.Header().Set("Retry-After", strconv.Itoa(seconds))
+	}
+	writeJSON(w, e.Code.Status(), struct {
+		Error *auditdrain.Error `json:"error"`
+	}{e})
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false) // policies and AWS's XML are for people to read
+	_ = enc.Encode(v)        // fails only if the client has gone
+}
+
+// healthz says that the process is alive.
+func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) {
+	writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
+}
+
+// readyz says whether events can be taken.
+func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
+	if s.draining.Load() {
+		s.writeError(w, r, shuttingDown())
+		return
+	}
+	if err := s.Ready(r.Context()); err != nil {
+		s.writeError(w, r, auditdrain.Errorf(auditdrain.CodeUnavailable, "the store cannot be written: %v", err))
+		return
+	}
+	writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
+}
+
+func (s *Server) metrics() http.Handler {
+	return promhttp.HandlerFor(s.Registry, promhttp.HandlerOpts{Registry: s.Registry})
+}
+
+func shuttingDown() error {
+	return &auditdrain.Error{Code: auditdrain.CodeUnavailable, Message: "the server is shutting down; send this again", RetryAfter: 5 * time.Second}
+}

@@ -1,0 +1,238 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/auditdrain/auditdrain"
+)
+
+func (s *Server) listDrains(c *call) (any, error) {
+	drains, err := s.Drains.Drains(c.Context(), auditdrain.DrainQuery{TeamID: c.team.ID})
+	if err != nil {
+		return nil, err
+	}
+	for i := range drains {
+		if drains[i], err = s.shown(c, drains[i]); err != nil {
+			return nil, err
+		}
+	}
+	return auditdrain.DrainList{Drains: notNil(drains)}, nil
+}
+
+func (s *Server) getDrain(c *call) (any, error) {
+	d, err := s.drain(c)
+	if err != nil {
+		return nil, err
+	}
+	return s.shown(c, d)
+}
+
+// drain returns the drain that the path names, if the caller may know of it.
+func (s *Server) drain(c *call) (auditdrain.Drain, error) {
+	id := c.PathValue("id")
+	found, err := s.Drains.Drains(c.Context(), auditdrain.DrainQuery{TeamID: c.team.ID, ID: id})
+	if err != nil {
+		return auditdrain.Drain{}, err
+	}
+	if len(found) == 0 {
+		return auditdrain.Drain{}, noDrain(id)
+	}
+	return found[0], nil
+}
+
+func noDrain(id string) error {
+	return auditdrain.Errorf(auditdrain.CodeNotFound, "there is no drain %q in this team", id)
+}
+
+// shown adds to a drain what is not stored in it.
+func (s *Server) shown(c *call, d auditdrain.Drain) (auditdrain.Drain, error) {
+	state, err := s.Progress.DeliveryState(c.Context(), d.ID)
+	if auditdrain.ErrorCode(err) == auditdrain.CodeNotFound {
+		return auditdrain.Drain{}, noDrain(d.ID) // deleted meanwhile
+	}
+	if err != nil {
+		return auditdrain.Drain{}, err
+	}
+	d.ExternalID = s.Namespace.ExternalID(d.TeamID)
+	d.LastError = state.LastError
+	d.FirstErrorTimestamp = state.FirstErrorAt
+	if d.Status == auditdrain.StatusEnabled && state.FirstErrorAt != 0 {
+		d.Status = auditdrain.StatusErrored
+	}
+	if c.URL.Query().Get("includeMetadata") == "true" {
+		if d.Metadata, err = s.metadata(c.Context(), d.TeamID, state); err != nil {
+			return auditdrain.Drain{}, err
+		}
+	}
+	return d, nil
+}
+
+func (s *Server) metadata(ctx context.Context, teamID string, state auditdrain.DeliveryState) (*auditdrain.DrainMetadata, error) {
+	last, err := s.Progress.LastSeq(ctx, teamID)
+	if err != nil {
+		return nil, err
+	}
+	m := &auditdrain.DrainMetadata{
+		Delivered:      state.Delivered,
+		Failed:         state.Failed,
+		LastDeliveryAt: state.LastDeliveryAt,
+	}
+	if last > state.Cursor {
+		m.BacklogEvents = last - state.Cursor
+		oldest, err := s.Progress.Read(ctx, teamID, state.Cursor, 1, 1)
+		if err != nil {
+			return nil, err
+		}
+		if len(oldest) > 0 {
+			m.OldestUnsentAt = oldest[0].AcceptedAt.UnixMilli()
+		}
+	}
+	return m, nil
+}
+
+func (s *Server) createDrain(c *call) (any, error) {
+	var in auditdrain.DrainInput
+	if err := readJSON(c, &in); err != nil {
+		return nil, err
+	}
+	problems := notForAuditLogs(in.ProjectIDs, in.Filter, in.Sampling, in.Transforms)
+	problems = append(problems, checkFixed(in.Projects, in.Schemas, in.Source)...)
+	if in.Schemas == nil {
+		problems = append(problems, auditdrain.Problem{Field: "schemas", Message: wantSchemas})
+	}
+	if in.StartFrom < 0 {
+		problems = append(problems, auditdrain.Problem{Field: "startFrom", Message: fmt.Sprintf("%d is not allowed: use Unix time in milliseconds", in.StartFrom)})
+	}
+	if in.Delivery == nil {
+		problems = append(problems, missingDelivery)
+		in.Delivery = &auditdrain.Delivery{}
+	}
+	d := auditdrain.NewDrain(c.team.ID, in.Name, in.Delivery.WithDefaults(), time.Now())
+	if len(problems) == 0 {
+		problems = d.Validate(s.PartitionOf)
+	}
+	if err := auditdrain.FieldErrors(problems); err != nil {
+		return nil, err
+	}
+	if err := s.Drains.CreateDrain(c.Context(), d, in.StartFrom); err != nil {
+		return nil, err
+	}
+	s.Deliverer.Changed(d.ID)
+	return s.shown(c, d)
+}
+
+func (s *Server) updateDrain(c *call) (any, error) {
+	var in auditdrain.DrainPatch
+	if err := readJSON(c, &in); err != nil {
+		return nil, err
+	}
+	problems := notForAuditLogs(in.ProjectIDs, in.Filter, in.Sampling, in.Transforms)
+	projects := ""
+	if in.Projects != nil {
+		projects = *in.Projects
+	}
+	problems = append(problems, checkFixed(projects, in.Schemas, in.Source)...)
+	if in.Status != nil && *in.Status != auditdrain.StatusEnabled && *in.Status != auditdrain.StatusDisabled {
+		problems = append(problems, auditdrain.Problem{Field: "status", Message: fmt.Sprintf("%q is not allowed: use \"enabled\" or \"disabled\"", *in.Status)})
+	}
+	if err := auditdrain.FieldErrors(problems); err != nil {
+		return nil, err
+	}
+	old, err := s.drain(c)
+	if err != nil {
+		return nil, err
+	}
+	d, err := s.Drains.UpdateDrain(c.Context(), old.TeamID, old.ID, func(d *auditdrain.Drain) error {
+		return s.patch(d, in, c.token)
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.Deliverer.Changed(d.ID)
+	return s.shown(c, d)
+}
+
+// patch applies in to d, on behalf of the token's holder.
+func (s *Server) patch(d *auditdrain.Drain, in auditdrain.DrainPatch, by auditdrain.Token) error {
+	now := time.Now().UnixMilli()
+	d.UpdatedAt = now
+	if in.Name != nil {
+		d.Name = *in.Name
+	}
+	if in.Delivery != nil {
+		d.Delivery = in.Delivery.WithDefaults()
+	}
+	if in.Status != nil && *in.Status != d.Status {
+		d.Status = *in.Status
+		d.DisabledAt, d.DisabledBy, d.DisabledReason = 0, "", ""
+		if d.Status == auditdrain.StatusDisabled {
+			d.DisabledAt, d.DisabledBy = now, by.ID
+			d.DisabledReason = "disabled-by-owner"
+			if by.Role == auditdrain.RoleOperator {
+				d.DisabledReason = "disabled-by-admin"
+			}
+		}
+	}
+	return auditdrain.FieldErrors(d.Validate(s.PartitionOf))
+}
+
+func (s *Server) deleteDrain(c *call) (any, error) {
+	d, err := s.drain(c)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Drains.DeleteDrain(c.Context(), d.TeamID, d.ID); err != nil {
+		return nil, err
+	}
+	s.Deliverer.Changed(d.ID)
+	return nil, nil
+}
+
+const wantSchemas = `use {"audit_log":{"version":"v1"}}`
+
+var missingDelivery = auditdrain.Problem{Field: "delivery", Message: `missing: say where to deliver, as {"type":"s3","endpoint":"s3://bucket/prefix", …}`}
+
+// checkFixed checks the fields that can have one value for audit logs.
+func checkFixed(projects string, schemas map[string]auditdrain.SchemaVersion, source *auditdrain.Source) []auditdrain.Problem {
+	var ps []auditdrain.Problem
+	bad := func(field, format string, args ...any) {
+		ps = append(ps, auditdrain.Problem{Field: field, Message: fmt.Sprintf(format, args...)})
+	}
+	if projects != "" && projects != "all" {
+		bad("projects", `%q is not available for audit logs, which cover the whole team: use "all"`, projects)
+	}
+	if source != nil && source.Kind != "" && source.Kind != "self-served" {
+		bad("source.kind", `%q is not allowed: use "self-served"`, source.Kind)
+	}
+	if schemas != nil && len(schemas) == 0 {
+		bad("schemas", "is empty: %s", wantSchemas)
+	}
+	for name, v := range schemas {
+		if name != "audit_log" {
+			bad("schemas", "%q is not available: %s", name, wantSchemas)
+		} else if v.Version != "" && v.Version != "v1" {
+			bad("schemas.audit_log.version", `%q is not allowed: use "v1"`, v.Version)
+		}
+	}
+	return ps
+}
+
+// notForAuditLogs refuses what other kinds of drain have. To ignore it would
+// deliver more than was asked for.
+func notForAuditLogs(projectIDs, filter, sampling, transforms json.RawMessage) []auditdrain.Problem {
+	var ps []auditdrain.Problem
+	for _, f := range []struct {
+		name  string
+		value json.RawMessage
+	}{{"projectIds", projectIDs}, {"filter", filter}, {"sampling", sampling}, {"transforms", transforms}} {
+		switch string(f.value) {
+		case "", "null", "[]":
+		default:
+			ps = append(ps, auditdrain.Problem{Field: f.name, Message: fmt.Sprintf("%s is not available for audit logs, which are always complete: leave it out", f.value)})
+		}
+	}
+	return ps
+}

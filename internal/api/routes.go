@@ -1,0 +1,111 @@
+package api
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/auditdrain/auditdrain"
+)
+
+// route is one row of the API: what is served, to whom, and how it is
+// documented.
+type route struct {
+	method, path string
+	summary      string
+	roles        []auditdrain.Role // who may call it; nil for raw routes, which are public
+	team         teamRule
+	query        []param
+	in           any // a value of the body's type, or nil
+	out          any // a value of the answer's type; nil means 204
+	handle       func(c *call) (any, error)
+	raw          http.Handler // instead of all of the above, for what is not REST
+}
+
+// teamRule says whether a route is about one team.
+type teamRule int
+
+const (
+	noTeam       teamRule = iota
+	theTeam               // named in the query or by the token
+	optionalTeam          // without one, an operator means all teams
+)
+
+// param is a query parameter of a route, besides those that name the team.
+type param struct{ name, doc string }
+
+var (
+	operators = []auditdrain.Role{auditdrain.RoleOperator}
+	owners    = []auditdrain.Role{auditdrain.RoleOperator, auditdrain.RoleOwner}
+	readers   = []auditdrain.Role{auditdrain.RoleOperator, auditdrain.RoleOwner, auditdrain.RoleViewer}
+	producers = []auditdrain.Role{auditdrain.RoleOperator, auditdrain.RoleProducer}
+	everyone  = []auditdrain.Role{auditdrain.RoleOperator, auditdrain.RoleOwner, auditdrain.RoleViewer, auditdrain.RoleProducer}
+)
+
+// routes is everything that is served.
+func (s *Server) routes() []route {
+	metadata := param{"includeMetadata", `"true" adds backlog and delivery counts to each drain`}
+	project := param{"projectId", "Accepted for compatibility: audit log drains cover all projects of their team."}
+	return []route{
+		{method: "POST", path: "/v1/events", team: theTeam, roles: producers,
+			summary: "Accept audit events: all of them or none. They are durable when this answers 200. Sending an event again with the same id and bytes is harmless. An event without id or timestamp gets one from the server, which gives up that protection.",
+			in:      eventDoc{}, out: auditdrain.EventsResult{}, handle: s.postEvents},
+
+		{method: "GET", path: "/v1/drains", team: optionalTeam, roles: readers, query: []param{project, metadata},
+			summary: "List the team's drains; without a team, an operator gets those of all teams.",
+			out:     auditdrain.DrainList{}, handle: s.listDrains},
+		{method: "POST", path: "/v1/drains", team: theTeam, roles: owners,
+			summary: "Create a drain. It starts with events accepted from now on, or since startFrom.",
+			in:      auditdrain.DrainInput{}, out: auditdrain.Drain{}, handle: s.createDrain},
+		{method: "POST", path: "/v1/drains/test", team: theTeam, roles: owners,
+			summary: "Try a delivery before a drain exists: assume the role and write one object under test/. The answer is {} when that worked, else what AWS refused.",
+			in:      auditdrain.DrainTestInput{}, out: auditdrain.DrainTestResult{}, handle: s.testDelivery},
+		{method: "GET", path: "/v1/drains/{id}", team: optionalTeam, roles: readers, query: []param{metadata},
+			summary: "Show a drain.",
+			out:     auditdrain.Drain{}, handle: s.getDrain},
+		{method: "PATCH", path: "/v1/drains/{id}", team: optionalTeam, roles: owners,
+			summary: `Change a drain; what is absent stays. status "disabled" pauses it, "enabled" resumes where it stopped.`,
+			in:      auditdrain.DrainPatch{}, out: auditdrain.Drain{}, handle: s.updateDrain},
+		{method: "DELETE", path: "/v1/drains/{id}", team: optionalTeam, roles: owners,
+			summary: "Delete a drain. Objects already written stay.",
+			handle:  s.deleteDrain},
+		{method: "POST", path: "/v1/drains/{id}/test", team: optionalTeam, roles: owners,
+			summary: "Try a delivery of a drain as it is configured.",
+			out:     auditdrain.DrainTestResult{}, handle: s.testDrain},
+
+		{method: "GET", path: "/v2/teams/{idOrSlug}", team: theTeam, roles: everyone,
+			summary: "Show a team.",
+			out:     auditdrain.Team{}, handle: s.getTeam},
+		{method: "GET", path: "/v1/teams", roles: operators,
+			summary: "List all teams.",
+			out:     auditdrain.TeamList{}, handle: s.listTeams},
+		{method: "POST", path: "/v1/teams", roles: operators,
+			summary: "Create a team. The external ID that its roles must require is derived from its id.",
+			in:      auditdrain.TeamInput{}, out: auditdrain.Team{}, handle: s.createTeam},
+
+		{method: "GET", path: "/v1/tokens", team: optionalTeam, roles: owners,
+			summary: "List the team's tokens; without a team, an operator gets all.",
+			out:     auditdrain.TokenList{}, handle: s.listTokens},
+		{method: "POST", path: "/v1/tokens", team: optionalTeam, roles: owners,
+			summary: "Create a token. Its value is shown this once. An owner can make owner and viewer tokens for its team.",
+			in:      auditdrain.TokenInput{}, out: auditdrain.NewToken{}, handle: s.createToken},
+		{method: "DELETE", path: "/v1/tokens/{id}", team: optionalTeam, roles: owners,
+			summary: "Revoke a token.",
+			handle:  s.deleteToken},
+
+		{method: "GET", path: "/healthz", raw: http.HandlerFunc(s.healthz), summary: "The process is alive."},
+		{method: "GET", path: "/readyz", raw: http.HandlerFunc(s.readyz), summary: "Events can be taken: the store is writable and the server is not shutting down. Otherwise 503."},
+		{method: "GET", path: "/metrics", raw: s.metrics(), summary: "Metrics in the Prometheus text format."},
+		{method: "GET", path: "/openapi.json", raw: http.HandlerFunc(s.openAPI), summary: "This document."},
+	}
+}
+
+func (rt route) allows(role auditdrain.Role) bool { return slices.Contains(rt.roles, role) }
+
+func (rt route) rolesText() string {
+	names := make([]string, len(rt.roles))
+	for i, r := range rt.roles {
+		names[i] = string(r)
+	}
+	return strings.Join(names, " or ")
+}

@@ -1,0 +1,100 @@
+package api
+
+import (
+	"time"
+
+	"github.com/auditdrain/auditdrain"
+)
+
+func (s *Server) getTeam(c *call) (any, error) { return c.team, nil }
+
+func (s *Server) listTeams(c *call) (any, error) {
+	teams, err := s.Teams.Teams(c.Context())
+	if err != nil {
+		return nil, err
+	}
+	return auditdrain.TeamList{Teams: notNil(teams)}, nil
+}
+
+func (s *Server) createTeam(c *call) (any, error) {
+	var in auditdrain.TeamInput
+	if err := readJSON(c, &in); err != nil {
+		return nil, err
+	}
+	team := auditdrain.Team{ID: in.ID, Slug: in.Slug, Name: in.Name, CreatedAt: time.Now().UnixMilli()}
+	if team.ID == "" {
+		team.ID = auditdrain.NewID("team_")
+	}
+	if err := team.Validate(); err != nil {
+		return nil, err
+	}
+	if err := s.Teams.CreateTeam(c.Context(), team); err != nil {
+		return nil, err
+	}
+	return team, nil
+}
+
+func (s *Server) listTokens(c *call) (any, error) {
+	tokens, err := s.Tokens.Tokens(c.Context(), c.team.ID)
+	if err != nil {
+		return nil, err
+	}
+	return auditdrain.TokenList{Tokens: notNil(tokens)}, nil
+}
+
+func (s *Server) createToken(c *call) (any, error) {
+	var in auditdrain.TokenInput
+	if err := readJSON(c, &in); err != nil {
+		return nil, err
+	}
+	// The team of the query, or of the owner's own token, is the default.
+	if in.TeamID == "" && in.Role != auditdrain.RoleOperator {
+		in.TeamID = c.team.ID
+	}
+	now := time.Now()
+	value := auditdrain.NewTokenValue()
+	token := auditdrain.Token{
+		ID:        auditdrain.NewID("tok_"),
+		Name:      in.Name,
+		Role:      in.Role,
+		TeamID:    in.TeamID,
+		CreatedAt: now.UnixMilli(),
+		ExpiresAt: in.ExpiresAt,
+		Hash:      auditdrain.HashToken(value),
+	}
+	if err := token.Validate(now); err != nil {
+		return nil, err
+	}
+	if token.TeamID != "" {
+		team, err := s.Teams.Team(c.Context(), token.TeamID)
+		if err != nil {
+			return nil, err
+		}
+		token.TeamID = team.ID // it may have been named by its slug
+	}
+	if c.token.Role != auditdrain.RoleOperator {
+		switch {
+		case token.TeamID != c.token.TeamID:
+			return nil, auditdrain.Errorf(auditdrain.CodeForbidden, "this token is not for team %q", in.TeamID)
+		case token.Role != auditdrain.RoleOwner && token.Role != auditdrain.RoleViewer:
+			// A customer that could send events could forge its own log.
+			return nil, auditdrain.Errorf(auditdrain.CodeForbidden, "an owner cannot make tokens with role %q: use owner or viewer", token.Role)
+		}
+	}
+	if err := s.Tokens.CreateToken(c.Context(), token); err != nil {
+		return nil, err
+	}
+	return auditdrain.NewToken{Token: token, Value: value}, nil
+}
+
+func (s *Server) deleteToken(c *call) (any, error) {
+	return nil, s.Tokens.DeleteToken(c.Context(), c.team.ID, c.PathValue("id"))
+}
+
+// notNil makes an empty list [] rather than null.
+func notNil[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
+}
