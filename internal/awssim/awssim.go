@@ -179,6 +179,9 @@ func (s *Sim) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	if fault.after(w, r) {
 		return
 	}
+	// net/http closes a connection whose request it has not read, and the
+	// client might then see a reset and not the answer.
+	drain(r)
 	fault.write(w, r, rep)
 }
 

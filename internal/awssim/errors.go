@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Error is a refusal as AWS words it.
@@ -129,13 +130,25 @@ func (c *call) refuse(e *Error) reply {
 // writeElements writes one element a line, or all on one if indent is "".
 func writeElements(b *bytes.Buffer, indent string, elements ...Element) {
 	for _, e := range elements {
-		b.WriteString(indent + "<" + e.Name + ">")
-		xml.EscapeText(b, []byte(e.Value))
-		b.WriteString("</" + e.Name + ">")
+		b.WriteString(indent + "<" + e.Name + ">" + escapeText(e.Value) + "</" + e.Name + ">")
 		if indent != "" {
 			b.WriteByte('\n')
 		}
 	}
+}
+
+var textEscaper = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&quot;", "\r", "&#13;")
+
+// escapeText escapes as AWS does, which leaves line ends and apostrophes as
+// they are. What XML cannot hold becomes U+FFFD.
+func escapeText(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if r < ' ' && r != '\n' && r != '\r' && r != '\t' || r == 0xFFFE || r == 0xFFFF {
+			return utf8.RuneError
+		}
+		return r
+	}, s)
+	return textEscaper.Replace(s)
 }
 
 // answerHeader returns the headers that every answer of the service has. The

@@ -61,15 +61,15 @@ const (
 // latter's objects.
 type world struct {
 	*awssim.Sim
-	t     *testing.T
+	t     testing.TB
 	dir   string
 	url   string
 	calls awssim.Calls
 }
 
-func newWorld(t *testing.T) *world { return newWorldAt(t, t.TempDir(), nil) }
+func newWorld(t testing.TB) *world { return newWorldAt(t, t.TempDir(), nil) }
 
-func newWorldAt(t *testing.T, dir string, clock func() time.Time) *world {
+func newWorldAt(t testing.TB, dir string, clock func() time.Time) *world {
 	t.Helper()
 	sim, err := awssim.New(awssim.Options{Dir: dir, Clock: clock})
 	if err != nil {
@@ -99,7 +99,7 @@ func newWorldAt(t *testing.T, dir string, clock func() time.Time) *world {
 	return w
 }
 
-func must(t *testing.T, errs ...error) {
+func must(t testing.TB, errs ...error) {
 	t.Helper()
 	if err := errors.Join(errs...); err != nil {
 		t.Fatal(err)
@@ -197,4 +197,3 @@ func readAll(t *testing.T, r io.ReadCloser) string {
 	}
 	return string(b)
 }
-
