@@ -1,0 +1,155 @@
+// Package storetest is the one suite that every storage engine passes: what
+// its methods do (Run), what becomes of the data when a write fails or the
+// process is killed (RunFaults), and long random histories with crashes in
+// between, compared with a model (RunHistories).
+package storetest
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/auditdrain/auditdrain"
+)
+
+// Store is all that the suite tests. The code that uses a store declares the
+// few methods that it needs.
+type Store interface {
+	Events
+	Catalog
+	Drains
+	Delivery
+	Check(ctx context.Context) error
+	Close() error
+}
+
+// Events is what is tested of the event log.
+type Events interface {
+	Append(ctx context.Context, batches []auditdrain.Batch) ([]auditdrain.BatchResult, error)
+	Read(ctx context.Context, teamID string, after uint64, maxEvents, maxBytes int) ([]auditdrain.StoredEvent, error)
+	LastSeq(ctx context.Context, teamID string) (uint64, error)
+	Trim(ctx context.Context, acceptedBefore time.Time) (removed int, err error)
+}
+
+// Catalog is what is tested of teams and tokens.
+type Catalog interface {
+	CreateTeam(ctx context.Context, t auditdrain.Team) error
+	Team(ctx context.Context, idOrSlug string) (auditdrain.Team, error)
+	Teams(ctx context.Context) ([]auditdrain.Team, error)
+	CreateToken(ctx context.Context, t auditdrain.Token) error
+	TokenByHash(ctx context.Context, h auditdrain.TokenHash) (auditdrain.Token, error)
+	Tokens(ctx context.Context, teamID string) ([]auditdrain.Token, error)
+	DeleteToken(ctx context.Context, teamID, id string) error
+}
+
+// Drains is what is tested of drains.
+type Drains interface {
+	CreateDrain(ctx context.Context, d auditdrain.Drain, startFrom int64) error
+	Drains(ctx context.Context, query auditdrain.DrainQuery) ([]auditdrain.Drain, error)
+	UpdateDrain(ctx context.Context, teamID, id string, update func(*auditdrain.Drain) error) (auditdrain.Drain, error)
+	DeleteDrain(ctx context.Context, teamID, id string) error
+}
+
+// Delivery is what is tested of what delivery keeps.
+type Delivery interface {
+	DeliveryState(ctx context.Context, drainID string) (auditdrain.DeliveryState, error)
+	SaveCursor(ctx context.Context, drainID string, seq uint64) error
+	SaveDeliveryState(ctx context.Context, state auditdrain.DeliveryState) error
+}
+
+// Place is where one store keeps its data.
+type Place interface {
+	// Open opens the store, with what was stored before. One store at most
+	// is open at a time.
+	Open(now func() time.Time) (Store, error)
+}
+
+// Run tests what the methods of a store do. newPlace returns an empty place,
+// which is cleaned up when the test ends.
+func Run(t *testing.T, newPlace func(t *testing.T) Place) {
+	for _, c := range []struct {
+		name string
+		test func(*fixture)
+	}{
+		{"append and read", testAppendRead},
+		{"read limits", testReadLimits},
+		{"duplicates", testDuplicates},
+		{"conflicts", testConflicts},
+		{"conflicts in one call", testConflictsInOneCall},
+		{"many conflicts", testManyConflicts},
+		{"teams are apart", testTeamsApart},
+		{"bytes are kept", testBytes},
+		{"time of acceptance", testAcceptedAt},
+		{"concurrent appends", testConcurrentAppends},
+		{"concurrent resends", testConcurrentResends},
+		{"cancelled context", testCancelled},
+		{"teams", testTeams},
+		{"tokens", testTokens},
+		{"drains", testDrains},
+		{"drain limit", testDrainLimit},
+		{"update drain", testUpdateDrain},
+		{"start of a drain", testStartFrom},
+		{"delivery state", testDeliveryState},
+		{"cursor", testCursor},
+		{"trim by age", testTrimAge},
+		{"trim behind cursors", testTrimCursors},
+		{"trim while appending", testTrimConcurrent},
+		{"check and close", testClose},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := &fixture{T: t, place: newPlace(t), ctx: t.Context(), time: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
+			f.open()
+			c.test(f)
+			if f.Store != nil {
+				f.close()
+			}
+		})
+	}
+}
+
+// fixture is one open store with a clock that stands still until it is moved.
+type fixture struct {
+	*testing.T
+	Store
+	place Place
+	ctx   context.Context
+	time  time.Time
+}
+
+func (f *fixture) open() {
+	f.Helper()
+	s, err := f.place.Open(func() time.Time { return f.time })
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Store = s
+}
+
+func (f *fixture) close() {
+	f.Helper()
+	if err := f.Store.Close(); err != nil {
+		f.Errorf("Close: %v", err)
+	}
+	f.Store = nil
+}
+
+// reopen must not change anything that can be seen.
+func (f *fixture) reopen() {
+	f.Helper()
+	f.close()
+	f.open()
+}
+
+func (f *fixture) must(err error) {
+	f.Helper()
+	if err != nil {
+		f.Fatal(err)
+	}
+}
+
+func (f *fixture) wantCode(err error, code auditdrain.Code) {
+	f.Helper()
+	if got := auditdrain.ErrorCode(err); got != code {
+		f.Errorf("got error %v (code %q), want code %q", err, got, code)
+	}
+}
