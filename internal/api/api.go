@@ -133,20 +133,25 @@ func (s *Server) Refuse() { s.draining.Store(true) }
 // Handler returns the handler of all routes.
 func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
-	methods := make(map[string][]string)
 	for _, rt := range s.routes() {
 		mux.Handle(rt.method+" "+rt.path, s.serve(rt))
-		methods[rt.path] = append(methods[rt.path], rt.method)
 	}
-	for path, allowed := range methods {
+	const rest = "/"
+	mux.HandleFunc(rest, func(w http.ResponseWriter, r *http.Request) {
+		var allowed []string
+		for _, method := range []string{"GET", "POST", "PATCH", "DELETE"} {
+			other := &http.Request{Method: method, URL: r.URL, Host: r.Host}
+			if _, pattern := mux.Handler(other); pattern != rest {
+				allowed = append(allowed, method)
+			}
+		}
+		if allowed == nil {
+			s.writeError(w, r, auditdrain.Errorf(auditdrain.CodeNotFound, "there is nothing at %s: see /openapi.json for what there is", r.URL.Path))
+			return
+		}
 		allow := strings.Join(allowed, ", ")
-		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
-			w.Header().Set("Allow", allow)
-			s.writeError(w, r, auditdrain.Errorf(auditdrain.CodeNoMethod, "%s is not available at %s: use %s", r.Method, r.URL.Path, allow))
-		})
-	}
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		s.writeError(w, r, auditdrain.Errorf(auditdrain.CodeNotFound, "there is nothing at %s: see /openapi.json for what there is", r.URL.Path))
+		w.Header().Set("Allow", allow)
+		s.writeError(w, r, auditdrain.Errorf(auditdrain.CodeNoMethod, "%s is not available at %s: use %s", r.Method, r.URL.Path, allow))
 	})
 	return mux
 }

@@ -1,0 +1,319 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/spf13/cobra"
+
+	"github.com/auditdrain/auditdrain"
+	"github.com/auditdrain/auditdrain/internal/api"
+	"github.com/auditdrain/auditdrain/internal/deliver"
+	"github.com/auditdrain/auditdrain/internal/ingest"
+	"github.com/auditdrain/auditdrain/internal/pebblestore"
+	"github.com/auditdrain/auditdrain/internal/s3"
+)
+
+// trimEvery is how often delivered events that are old enough are removed.
+const trimEvery = time.Minute
+
+// settings are what serve can be told.
+type settings struct {
+	listen          string
+	data            string
+	namespace       string
+	writerRoleARN   string
+	retain          time.Duration
+	logFormat       string
+	shutdownTimeout time.Duration
+}
+
+func newServeCommand() *cobra.Command {
+	var set settings
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the service",
+		Long: `Run the service until SIGTERM or SIGINT.
+
+AWS credentials, region and endpoints come from the standard AWS environment,
+files and metadata services. The first start writes an operator token to
+DATA/operator-token, unless AUDITDRAIN_OPERATOR_TOKEN gives one.`,
+		Args:              cobra.NoArgs,
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			log, err := newLogger(cmd.ErrOrStderr(), set.logFormat)
+			if err != nil {
+				return err
+			}
+			return serve(cmd.Context(), set, log, nil)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&set.listen, "listen", "127.0.0.1:8080", "`address` to listen on; put TLS in front of any that is not loopback")
+	f.StringVar(&set.data, "data", "./auditdrain-data", "`folder` of the embedded store")
+	f.StringVar(&set.namespace, "namespace", string(auditdrain.DefaultNamespace), "beginning of schema `name` and external IDs")
+	f.StringVar(&set.writerRoleARN, "writer-role-arn", "", "`ARN` of the role that customers' trust policies name, assumed first; without it, customers trust what the service runs as")
+	f.DurationVar(&set.retain, "retain", 168*time.Hour, "how long delivered events are kept for replay; undelivered ones are always kept")
+	f.StringVar(&set.logFormat, "log-format", "text", "`format` of the log: text or json")
+	f.DurationVar(&set.shutdownTimeout, "shutdown-timeout", 30*time.Second, "how long a shutdown may take")
+	_ = cmd.RegisterFlagCompletionFunc("log-format", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.MarkFlagDirname("data")
+	return cmd
+}
+
+func newLogger(w io.Writer, format string) (*slog.Logger, error) {
+	switch format {
+	case "text":
+		return slog.New(slog.NewTextHandler(w, nil)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(w, nil)), nil
+	}
+	return nil, usagef("--log-format: %q is not allowed: use text or json", format)
+}
+
+func (set settings) validate() error {
+	if err := auditdrain.Namespace(set.namespace).Validate(); err != nil {
+		return usagef("--%w", err)
+	}
+	if _, ok := auditdrain.ParseRoleARN(set.writerRoleARN); set.writerRoleARN != "" && !ok {
+		return usagef("--writer-role-arn: %q is not an IAM role ARN, such as arn:aws:iam::123456789012:role/auditdrain-writer", set.writerRoleARN)
+	}
+	if set.retain < 0 {
+		return usagef("--retain: %s is not allowed: use 0s or more", set.retain)
+	}
+	if set.shutdownTimeout <= 0 {
+		return usagef("--shutdown-timeout: %s is not allowed: use more than 0s", set.shutdownTimeout)
+	}
+	return nil
+}
+
+// serve runs the service until ctx ends, and returns nil if that was orderly.
+// If started is not nil, it is called once requests are answered.
+func serve(ctx context.Context, set settings, log *slog.Logger, started func(*instance)) (err error) {
+	if err := set.validate(); err != nil {
+		return err
+	}
+	aws, err := s3.LoadConfig(ctx)
+	if err != nil {
+		return err
+	}
+	store, err := pebblestore.Open(set.data, pebblestore.Options{Logger: log})
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if closeErr := store.Close(); err == nil && closeErr != nil {
+			err = fmt.Errorf("close store: %w", closeErr)
+		}
+	}()
+	operator, err := operatorToken(set.data, log)
+	if err != nil {
+		return err
+	}
+	listener, err := net.Listen("tcp", set.listen)
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+
+	in := newInstance(set, log, store, s3.New(s3.Config{
+		AWS:           aws,
+		Namespace:     auditdrain.Namespace(set.namespace),
+		WriterRoleARN: set.writerRoleARN,
+	}), operator)
+	in.url = "http://" + listener.Addr().String()
+	log.Info("auditdrain is listening", "url", in.url, "data", set.data, "version", buildVersion())
+	if started != nil {
+		started(in)
+	}
+	return in.run(ctx, listener)
+}
+
+// instance is a service that has been put together.
+type instance struct {
+	settings
+	log       *slog.Logger
+	store     *pebblestore.Store
+	committer *ingest.Committer
+	deliverer *deliver.Deliverer
+	api       *api.Server
+	registry  *prometheus.Registry
+	url       string
+}
+
+func newInstance(set settings, log *slog.Logger, store *pebblestore.Store, client *s3.Client, operator auditdrain.TokenHash) *instance {
+	in := &instance{settings: set, log: log, store: store, registry: prometheus.NewRegistry()}
+	open := func(d auditdrain.Drain, opts s3.Options) (deliver.Destination, error) { return client.Open(d, opts) }
+	in.deliverer = deliver.New(store, store, open, deliver.Options{Grace: set.shutdownTimeout * 2 / 3, Log: log})
+	in.committer = ingest.NewCommitter(store, in.deliverer.Wake, log)
+	in.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	for _, c := range [][]prometheus.Collector{store.Collectors(), in.committer.Collectors(), in.deliverer.Collectors()} {
+		in.registry.MustRegister(c...)
+	}
+	in.api = api.New(api.Config{
+		Namespace:     auditdrain.Namespace(set.namespace),
+		OperatorToken: operator,
+		Teams:         store,
+		Tokens:        store,
+		Drains:        store,
+		Progress:      store,
+		Events:        in.committer,
+		Tester:        client,
+		Deliverer:     in.deliverer,
+		PartitionOf:   s3.PartitionOf,
+		Ready:         store.Check,
+		Registry:      in.registry,
+		Log:           log,
+		Version:       buildVersion(),
+	})
+	return in
+}
+
+// run serves until ctx ends or a part fails, and then shuts down in this
+// order: refuse events, finish deliveries under way and save cursors, finish
+// requests, commit the events that still wait. The store is the caller's.
+func (in *instance) run(ctx context.Context, listener net.Listener) error {
+	server := &http.Server{
+		Handler:           in.api.Handler(),
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       time.Minute,
+		WriteTimeout:      2 * time.Minute,
+		IdleTimeout:       2 * time.Minute,
+		ErrorLog:          slog.NewLogLogger(in.log.Handler(), slog.LevelDebug),
+	}
+	serving := start(ctx, func(context.Context) error { return server.Serve(listener) })
+	committing := start(ctx, in.committer.Run)
+	delivering := start(ctx, in.deliverer.Run)
+	trimming := start(ctx, in.trim)
+
+	var err error
+	select {
+	case <-ctx.Done():
+		in.log.Info("shutting down")
+	case <-in.store.Failed():
+		err = fmt.Errorf("the store has failed; what was acknowledged is safe, start again once the cause is mended: %w", in.store.Err())
+	case <-serving.done:
+		err = fmt.Errorf("serve: %w", serving.err)
+	case <-delivering.done:
+		err = fmt.Errorf("deliver: %w", delivering.err)
+	}
+
+	deadline, cancel := context.WithTimeout(context.WithoutCancel(ctx), in.shutdownTimeout)
+	defer cancel()
+	in.api.Refuse()
+	trimming.stop()
+	delivering.stop()
+	if shutdownErr := server.Shutdown(deadline); shutdownErr != nil {
+		_ = server.Close() // requests that take too long are cut off
+	}
+	committing.stop()
+	serving.stop()
+	if err == nil {
+		in.log.Info("stopped")
+	}
+	return err
+}
+
+// trim removes delivered events that are old enough, until ctx ends.
+func (in *instance) trim(ctx context.Context) error {
+	ticker := time.NewTicker(trimEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case now := <-ticker.C:
+			removed, err := in.store.Trim(ctx, now.Add(-in.retain))
+			if err != nil && ctx.Err() == nil {
+				in.log.Error("old events could not be removed", "err", err)
+			} else if removed > 0 {
+				in.log.Info("removed old events", "events", removed, "older_than", in.retain)
+			}
+		}
+	}
+}
+
+// part is something that runs until it is stopped.
+type part struct {
+	cancel context.CancelFunc
+	done   chan struct{} // closed when err is set
+	err    error
+}
+
+// start runs f in the background. Its context does not end with ctx: parts
+// are stopped one by one.
+func start(ctx context.Context, f func(context.Context) error) *part {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	p := &part{cancel: cancel, done: make(chan struct{})}
+	go func() {
+		defer close(p.done)
+		p.err = f(ctx)
+	}()
+	return p
+}
+
+// stop ends the part and waits for it.
+func (p *part) stop() {
+	p.cancel()
+	<-p.done
+}
+
+var operatorTokenRE = regexp.MustCompile(`^[!-~]*[A-Za-z0-9]{24}[!-~]*$`)
+
+// operatorToken returns the hash of the token that may do everything: the one
+// of the environment, or of the data folder, where the first start puts one.
+func operatorToken(data string, log *slog.Logger) (auditdrain.TokenHash, error) {
+	if value := os.Getenv("AUDITDRAIN_OPERATOR_TOKEN"); value != "" {
+		if !operatorTokenRE.MatchString(value) {
+			return auditdrain.TokenHash{}, usagef("AUDITDRAIN_OPERATOR_TOKEN is not allowed: use at least 24 letters and digits in a row, such as ad_ and 32 random ones")
+		}
+		return auditdrain.HashToken(value), nil
+	}
+	path := filepath.Join(data, "operator-token")
+	content, err := os.ReadFile(path)
+	switch {
+	case err == nil:
+		value := strings.TrimSpace(string(content))
+		if !operatorTokenRE.MatchString(value) {
+			return auditdrain.TokenHash{}, fmt.Errorf("%s does not hold a token; remove it, and the next start writes a new one", path)
+		}
+		return auditdrain.HashToken(value), nil
+	case !errors.Is(err, os.ErrNotExist):
+		return auditdrain.TokenHash{}, fmt.Errorf("read operator token: %w", err)
+	}
+	value := auditdrain.NewTokenValue()
+	if err := writeNewFile(path, value+"\n"); err != nil {
+		return auditdrain.TokenHash{}, fmt.Errorf("write operator token: %w", err)
+	}
+	log.Info("wrote a new operator token", "file", path)
+	return auditdrain.HashToken(value), nil
+}
+
+// writeNewFile creates a file that only its owner can read. A crash leaves
+// all of it or nothing.
+func writeNewFile(path, content string) error {
+	tmp := path + ".tmp"
+	if err := os.Remove(tmp); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(content)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(tmp, path)
+}
