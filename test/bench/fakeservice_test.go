@@ -1,0 +1,158 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+
+	"github.com/auditdrain/auditdrain"
+)
+
+// runFakeService stands for `auditdrain serve`: it writes events to their
+// drain while the producer waits, and keeps nothing. FAKE_SERVICE_FAULT says
+// what it does wrong with the first batch of 100 events, or at its end.
+func runFakeService(ctx context.Context, args []string, _ io.Reader, _ io.Writer) error {
+	fs := flag.NewFlagSet("serve", flag.ContinueOnError)
+	listen := fs.String("listen", "", "")
+	data := fs.String("data", "", "")
+	writer := fs.String("writer-role-arn", "unset", "")
+	if err := fs.Parse(args); err != nil {
+		return err
+	}
+	if *data == "" || *writer != "" {
+		return fmt.Errorf("flags: %q", args)
+	}
+	for _, kv := range os.Environ() {
+		switch name, value, _ := strings.Cut(kv, "="); {
+		case name == "AWS_CA_BUNDLE", name == "AUDITDRAIN_RETAIN":
+			return fmt.Errorf("%s is set", name)
+		case name == "AWS_ENDPOINT_URL_S3" && value != os.Getenv("AWS_ENDPOINT_URL_STS"):
+			return fmt.Errorf("%s is %q", name, value)
+		}
+	}
+	put, err := newBarePutter(os.Getenv("AWS_ENDPOINT_URL_S3"), http.DefaultTransport)
+	if err != nil {
+		return err
+	}
+	s := &fakeService{put: put, fault: os.Getenv("FAKE_SERVICE_FAULT"), drains: make(map[string]auditdrain.Drain)}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /readyz", func(http.ResponseWriter, *http.Request) {})
+	mux.HandleFunc("POST /v1/teams", s.createTeam)
+	mux.HandleFunc("POST /v1/drains", s.createDrain)
+	mux.HandleFunc("POST /v1/events", s.events)
+	srv := &http.Server{Addr: *listen, Handler: mux}
+	defer context.AfterFunc(ctx, func() { srv.Close() })()
+	if err := srv.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	if s.fault == "exit" {
+		return errors.New("no clean shutdown")
+	}
+	return nil
+}
+
+type fakeService struct {
+	put   putter
+	fault string
+
+	mu     sync.Mutex
+	drains map[string]auditdrain.Drain // by team
+	once   sync.Once                   // for fault
+}
+
+func authorized(r *http.Request) bool {
+	return r.Header.Get("Authorization") == "Bearer "+os.Getenv("AUDITDRAIN_OPERATOR_TOKEN")
+}
+
+func (s *fakeService) createTeam(w http.ResponseWriter, r *http.Request) {
+	var team auditdrain.Team
+	err := json.NewDecoder(r.Body).Decode(&team)
+	if err == nil {
+		err = team.Validate()
+	}
+	if err != nil || !authorized(r) {
+		http.Error(w, fmt.Sprint(err), http.StatusBadRequest)
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.drains[team.ID] = auditdrain.Drain{}
+}
+
+func (s *fakeService) createDrain(w http.ResponseWriter, r *http.Request) {
+	var drain auditdrain.Drain
+	body, err := io.ReadAll(r.Body)
+	if err == nil {
+		err = json.Unmarshal(bytes.Replace(body, []byte(`"projects":"all",`), nil, 1), &drain)
+	}
+	if err == nil {
+		err = auditdrain.FieldErrors(drain.Validate(func(string) (string, bool) { return "aws", true }))
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	teamID := r.URL.Query().Get("teamId")
+	if _, ok := s.drains[teamID]; !ok || err != nil || !authorized(r) {
+		http.Error(w, fmt.Sprint(err), http.StatusBadRequest)
+		return
+	}
+	s.drains[teamID] = drain
+}
+
+func (s *fakeService) events(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	drain := s.drains[r.URL.Query().Get("teamId")]
+	s.mu.Unlock()
+	body, err := io.ReadAll(r.Body)
+	if err != nil || !authorized(r) || r.Header.Get("Content-Type") != "application/x-ndjson" {
+		http.Error(w, "bad request", http.StatusBadRequest)
+		return
+	}
+	lines := bytes.Split(bytes.TrimSuffix(body, []byte("\n")), []byte("\n"))
+	accepted, duplicates := len(lines), 0
+	if accepted > 1 {
+		s.once.Do(func() {
+			switch s.fault {
+			case "lose":
+				lines = lines[1:]
+			case "twice":
+				lines = append(lines, lines[0])
+			case "duplicate":
+				accepted, duplicates = accepted-1, 1
+			case "hang":
+				<-r.Context().Done()
+				accepted = 0
+			case "refuse":
+				http.Error(w, "disk full", http.StatusInsufficientStorage)
+				accepted = 0
+			}
+		})
+	}
+	if accepted == 0 {
+		return
+	}
+	for _, line := range lines {
+		var e struct {
+			ID        string
+			Timestamp int64
+		}
+		if err := json.Unmarshal(line, &e); err != nil {
+			http.Error(w, err.Error(), http.StatusUnprocessableEntity)
+			return
+		}
+		event := auditdrain.Event{ID: e.ID, Timestamp: e.Timestamp, Body: line}
+		bucket, _ := drain.Delivery.SplitEndpoint()
+		if err := s.put(r.Context(), object{bucket, drain.Delivery.ObjectKey(event, false), drain.Delivery.ObjectBody(event)}); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+	}
+	fmt.Fprintf(w, `{"accepted":%d,"duplicates":%d}`, accepted, duplicates)
+}

@@ -1,0 +1,88 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"time"
+)
+
+// machine is what the figures depend on besides the code.
+type machine struct {
+	date     time.Time
+	cpu      string
+	cores    int
+	goVer    string
+	kernel   string
+	fs       string // of the service's data
+	warnings []string
+}
+
+func (m machine) String() string {
+	return fmt.Sprintf("%s, %d cores, %s, %s, data on %s", m.cpu, m.cores, m.goVer, m.kernel, m.fs)
+}
+
+// describeMachine asks Linux. What it cannot find out is "unknown": that must
+// not fail a bench.
+func describeMachine(ctx context.Context, dataDir string) machine {
+	m := machine{
+		date:   time.Now().UTC(),
+		cpu:    cmp.Or(cpuModel(), "unknown CPU"),
+		cores:  runtime.NumCPU(),
+		goVer:  runtime.Version(),
+		kernel: cmp.Or(command(ctx, "uname", "-sr"), "unknown kernel"),
+		fs:     cmp.Or(fileSystem(ctx, dataDir), "an unknown file system"),
+	}
+	if m.fs == "tmpfs" || m.fs == "ramfs" {
+		m.warnings = append(m.warnings, "The service's data are in memory: fsync cost nothing. Use -dir for a directory on a disk.")
+	}
+	return m
+}
+
+func cpuModel() string {
+	info, err := os.ReadFile("/proc/cpuinfo")
+	if err != nil {
+		return ""
+	}
+	for line := range bytes.Lines(info) {
+		if name, value, ok := bytes.Cut(line, []byte(":")); ok && string(bytes.TrimSpace(name)) == "model name" {
+			return string(bytes.TrimSpace(value))
+		}
+	}
+	return ""
+}
+
+// busyTime is the CPU time that all processes of the machine have taken since
+// it started, with what a hypervisor has kept from it. Interrupts are left
+// out: the kernel does not charge them to a process.
+func busyTime() (time.Duration, error) {
+	stat, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0, err
+	}
+	var user, nice, system, idle, iowait, irq, softirq, steal int64
+	if _, err := fmt.Sscanf(string(stat), "cpu %d %d %d %d %d %d %d %d", &user, &nice, &system, &idle, &iowait, &irq, &softirq, &steal); err != nil {
+		return 0, fmt.Errorf("/proc/stat: %w", err)
+	}
+	const tick = time.Second / 100 // USER_HZ, the same everywhere
+	return time.Duration(user+nice+system+steal) * tick, nil
+}
+
+func fileSystem(ctx context.Context, dir string) string {
+	out := command(ctx, "df", "--output=fstype", dir)
+	_, fs, _ := strings.Cut(out, "\n") // below the column's title
+	return fs
+}
+
+func command(ctx context.Context, name string, args ...string) string {
+	out, err := exec.CommandContext(ctx, name, args...).Output()
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(out))
+}
