@@ -95,7 +95,7 @@ func (r report) notes() []string {
 		others = append(others, r.over(m, func(x result) float64 { return x.others })...)
 	}
 	if x := slices.Max(others); x > 0.03 {
-		notes = append(notes, fmt.Sprintf("Not alone: other processes took up to %.0f%% of the machine during a run, so the rates are too low. CPU per event and the medians of ratios suffer less.", 100*x))
+		notes = append(notes, fmt.Sprintf("Not alone: other processes took up to %.0f%% of the machine during a run. Rates and ratios of this report say little; CPU per event is somewhat too high.", 100*x))
 	}
 	return append(notes, r.machine.warnings...)
 }
