@@ -41,13 +41,13 @@ func get(query url.Values, path ...string) request {
 	return request{method: http.MethodGet, path: path, query: query, mayRetry: true}
 }
 
-// teamQuery selects a team. Without an ID it is left to the server, which
-// knows the team of every token that is bound to one.
-func teamQuery(teamID string) url.Values {
-	if teamID == "" {
+// teamQuery selects a team. Without one it is left to the server, which knows
+// the team of every token that is bound to one.
+func teamQuery(team string) url.Values {
+	if team == "" {
 		return url.Values{}
 	}
-	return url.Values{"teamId": {teamID}}
+	return url.Values{"teamId": {team}} // the server takes a slug here, too
 }
 
 // withJSON returns r with body as its JSON body.

@@ -13,6 +13,9 @@
 //     shorter than the server's Retry-After. They end with the context.
 //   - Redirects are not followed: the token goes to no other host.
 //   - An answer is read up to a limit, never without bound.
+//
+// A team is given by its ID or its slug. It can be left empty with a token
+// that is bound to a team.
 package client
 
 import (

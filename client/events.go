@@ -28,22 +28,22 @@ var compressor, _ = zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest)
 // auditdrain.CodeInvalidEvent, with their index in the batch in Details; ids
 // that were accepted before with other bytes are auditdrain.CodeConflict,
 // with IDs.
-func (c *Client) SendEvents(ctx context.Context, teamID string, ndjson []byte) (auditdrain.EventsResult, error) {
-	return c.sendEvents(ctx, teamID, ndjson, true)
+func (c *Client) SendEvents(ctx context.Context, team string, ndjson []byte) (auditdrain.EventsResult, error) {
+	return c.sendEvents(ctx, team, ndjson, true)
 }
 
 // SendEventsOnce is SendEvents without repeats, for events without ids, which
 // would be accepted a second time. After an error that is not an
 // *auditdrain.Error, they may have been accepted.
-func (c *Client) SendEventsOnce(ctx context.Context, teamID string, ndjson []byte) (auditdrain.EventsResult, error) {
-	return c.sendEvents(ctx, teamID, ndjson, false)
+func (c *Client) SendEventsOnce(ctx context.Context, team string, ndjson []byte) (auditdrain.EventsResult, error) {
+	return c.sendEvents(ctx, team, ndjson, false)
 }
 
-func (c *Client) sendEvents(ctx context.Context, teamID string, ndjson []byte, mayRetry bool) (auditdrain.EventsResult, error) {
+func (c *Client) sendEvents(ctx context.Context, team string, ndjson []byte, mayRetry bool) (auditdrain.EventsResult, error) {
 	r := request{
 		method:   http.MethodPost,
 		path:     []string{"v1", "events"},
-		query:    teamQuery(teamID),
+		query:    teamQuery(team),
 		header:   http.Header{"Content-Type": {"application/x-ndjson"}},
 		body:     ndjson,
 		mayRetry: mayRetry,

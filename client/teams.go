@@ -40,16 +40,16 @@ func (c *Client) CreateToken(ctx context.Context, in auditdrain.TokenInput) (aud
 	return out, err
 }
 
-// ListTokens returns the team's tokens, without their values. It is repeated
-// when that may help.
-func (c *Client) ListTokens(ctx context.Context, teamID string) ([]auditdrain.Token, error) {
+// ListTokens returns the team's tokens, without their values; without a team,
+// an operator gets all. It is repeated when that may help.
+func (c *Client) ListTokens(ctx context.Context, team string) ([]auditdrain.Token, error) {
 	var out auditdrain.TokenList
-	err := c.call(ctx, get(teamQuery(teamID), "v1", "tokens"), &out)
+	err := c.call(ctx, get(teamQuery(team), "v1", "tokens"), &out)
 	return out.Tokens, err
 }
 
 // DeleteToken makes a token invalid, durably on return. It is sent once; when
 // the token is gone already, the error is auditdrain.CodeNotFound.
-func (c *Client) DeleteToken(ctx context.Context, teamID, id string) error {
-	return c.call(ctx, request{method: http.MethodDelete, path: []string{"v1", "tokens", id}, query: teamQuery(teamID)}, nil)
+func (c *Client) DeleteToken(ctx context.Context, team, id string) error {
+	return c.call(ctx, request{method: http.MethodDelete, path: []string{"v1", "tokens", id}, query: teamQuery(team)}, nil)
 }
