@@ -1,0 +1,308 @@
+package main
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/auditdrain/auditdrain"
+)
+
+const testRole = "arn:aws:iam::123456789012:role/audit-log-writer"
+
+func createArgs(more ...string) []string {
+	return append([]string{"drain", "create", "--team", "acme", "--name", "archive", "--endpoint", "s3://acme-audit/logs",
+		"--role-arn", testRole, "--region", "eu-central-1"}, more...)
+}
+
+func TestDrainCreate(t *testing.T) {
+	base := auditdrain.Delivery{
+		Type: "s3", Endpoint: "s3://acme-audit/logs", Encoding: "ndjson", Compression: "none", FileStructure: "hive",
+		RoleARN: testRole, Region: "eu-central-1",
+	}
+	full := base
+	full.Encoding, full.ServerSideEncryption, full.ObjectACL = "json", "aws:kms", "bucket-owner-full-control"
+	for name, tc := range map[string]struct {
+		args      []string
+		delivery  auditdrain.Delivery
+		startFrom int64
+	}{
+		"defaults":   {nil, base, 0},
+		"everything": {[]string{"--encoding", "json", "--sse", "aws:kms", "--acl", "bucket-owner-full-control", "--start-from", "2026-05-22T10:00:00Z"}, full, 1779444000000},
+		"none":       {[]string{"--sse", "none", "--acl", "none"}, base, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFakeService()
+			r := cli(t, f.start(t), "", createArgs(tc.args...)...)
+			if r.code != 0 {
+				t.Fatal(r.stderr)
+			}
+			want := auditdrain.DrainInput{Name: "archive", Projects: "all", Schemas: auditdrain.AuditLogSchemas(), Delivery: &tc.delivery, StartFrom: tc.startFrom}
+			if diff := cmp.Diff(want, f.created); diff != "" {
+				t.Error(diff)
+			}
+			if diff := cmp.Diff([]string{"acme"}, f.teamIDs); diff != "" {
+				t.Error(diff)
+			}
+			for _, s := range []string{"ID:", "drn_1", "External ID:", "vercel-team:acme", "s3://acme-audit/logs"} {
+				if !strings.Contains(r.stdout, s) {
+					t.Errorf("stdout does not have %q:\n%s", s, r.stdout)
+				}
+			}
+		})
+	}
+}
+
+func TestDrainCreateRefused(t *testing.T) {
+	r := cli(t, newFakeService().start(t), "", "drain", "create", "--team", "team_1", "--name", "x",
+		"--endpoint", "s3://A", "--role-arn", "nonsense", "--region", "eu-central-1")
+	lines := strings.Split(strings.TrimSpace(r.stderr), "\n")
+	if r.code != 1 || len(lines) != 3 || !strings.HasPrefix(lines[1], `  delivery.endpoint: "s3://A"`) || !strings.HasPrefix(lines[2], `  delivery.roleArn: "nonsense"`) {
+		t.Errorf("code %d, stderr\n%s", r.code, r.stderr)
+	}
+}
+
+// An update changes what it was asked to and keeps all the rest, although the
+// API replaces a delivery as a whole.
+func TestDrainUpdate(t *testing.T) {
+	for name, tc := range map[string]struct {
+		args   []string
+		change func(*auditdrain.Drain)
+	}{
+		"name":     {[]string{"--name", "new"}, func(d *auditdrain.Drain) { d.Name = "new" }},
+		"endpoint": {[]string{"--endpoint", "s3://other"}, func(d *auditdrain.Drain) { d.Delivery.Endpoint = "s3://other" }},
+		"encoding": {[]string{"--encoding", "json"}, func(d *auditdrain.Drain) { d.Delivery.Encoding = "json" }},
+		"default":  {[]string{"--encoding", "ndjson"}, func(*auditdrain.Drain) {}},
+		"no sse":   {[]string{"--sse", "none"}, func(d *auditdrain.Drain) { d.Delivery.ServerSideEncryption = "" }},
+		"several": {[]string{"--name", "n", "--acl", "private", "--region", "us-east-1"}, func(d *auditdrain.Drain) {
+			d.Name, d.Delivery.ObjectACL, d.Delivery.Region = "n", "private", "us-east-1"
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFakeService()
+			url := f.start(t)
+			if r := cli(t, url, "", createArgs("--sse", "AES256")...); r.code != 0 {
+				t.Fatal(r.stderr)
+			}
+			want := f.drains[0]
+			tc.change(&want)
+			if r := cli(t, url, "", append([]string{"drain", "update", "drn_1"}, tc.args...)...); r.code != 0 {
+				t.Fatal(r.stderr)
+			}
+			if diff := cmp.Diff(want, f.drains[0]); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+	t.Run("nothing", func(t *testing.T) {
+		f := newFakeService()
+		r := cli(t, f.start(t), "", "drain", "update", "drn_1")
+		if r.code != 2 || !strings.Contains(r.stderr, "nothing to change") {
+			t.Errorf("%+v", r)
+		}
+	})
+}
+
+func TestDrainPauseResumeDelete(t *testing.T) {
+	f := newFakeService()
+	url := f.start(t)
+	cli(t, url, "", createArgs()...)
+	for _, step := range []struct {
+		command string
+		want    auditdrain.DrainStatus
+	}{{"pause", auditdrain.StatusDisabled}, {"resume", auditdrain.StatusEnabled}} {
+		if r := cli(t, url, "", "drain", step.command, "drn_1"); r.code != 0 || f.drains[0].Status != step.want {
+			t.Errorf("after %s: %v %s", step.command, f.drains[0].Status, r.stderr)
+		}
+	}
+	// Without a terminal, nobody can have meant yes.
+	if r := cli(t, url, "y\n", "drain", "delete", "drn_1"); r.code != 2 || !strings.Contains(r.stderr, "use --yes") || len(f.drains) != 1 {
+		t.Errorf("without --yes: %+v, %d drains left", r, len(f.drains))
+	}
+	if r := cli(t, url, "", "drain", "delete", "drn_1", "--yes"); r.code != 0 || len(f.drains) != 0 {
+		t.Errorf("with --yes: %+v, %d drains left", r, len(f.drains))
+	}
+}
+
+func TestDrainList(t *testing.T) {
+	f := newFakeService()
+	url := f.start(t)
+	cli(t, url, "", createArgs()...)
+	f.drains[0].Status = auditdrain.StatusErrored
+	f.drains[0].LastError = "AccessDenied:\x1b[31m no"
+	f.drains[0].Metadata = &auditdrain.DrainMetadata{BacklogEvents: 12345, OldestUnsentAt: time.Now().Add(-90 * time.Minute).UnixMilli()}
+
+	r := cli(t, url, "", "drain", "list", "--team", "acme")
+	lines := strings.Split(strings.TrimSpace(r.stdout), "\n")
+	if len(lines) != 2 || !strings.HasPrefix(lines[0], "ID ") {
+		t.Fatalf("got\n%s%s", r.stdout, r.stderr)
+	}
+	for _, s := range []string{"drn_1", "archive", "errored", "s3://acme-audit/logs", "12345", "1h30m", "AccessDenied:\uFFFD[31m no"} {
+		if !strings.Contains(lines[1], s) {
+			t.Errorf("no %q in %q", s, lines[1])
+		}
+	}
+
+	r = cli(t, url, "", "drain", "list", "-o", "json")
+	var got auditdrain.DrainList
+	if err := json.Unmarshal([]byte(r.stdout), &got); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(auditdrain.DrainList{Drains: f.drains}, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestDrainTest(t *testing.T) {
+	f := newFakeService()
+	url := f.start(t)
+	cli(t, url, "", createArgs()...)
+
+	f.test = auditdrain.DrainTestResult{Key: "logs/test/x.jsonl", Duration: 1234}
+	r := cli(t, url, "", "drain", "test", "drn_1")
+	if r.code != 0 || r.stdout != "Delivered:  logs/test/x.jsonl\nTook:       1.234s\n" {
+		t.Errorf("%+v", r)
+	}
+
+	f.test = auditdrain.DrainTestResult{
+		Status: "error", Error: "AccessDenied", Endpoint: "s3://acme-audit/logs",
+		AWS: &auditdrain.AWSAnswer{
+			Service: "s3", Operation: "PutObject", HTTPStatus: 403, Code: "AccessDenied", Message: "User: … is not authorized",
+			RequestID: "REQ1", ExtendedRequestID: "EXT1", Time: 1779444000123,
+			Headers: http.Header{"X-Amz-Id-2": {"EXT1"}, "Content-Type": {"application/xml"}},
+			Body:    "<Error>\n\t<Code>AccessDenied</Code>\x1b[2J\r\n</Error>", Host: "acme-audit.s3.eu-central-1.amazonaws.com",
+			Key: "logs/test/x.jsonl", RoleARN: testRole, CallerARN: "arn:aws:sts::123456789012:assumed-role/audit-log-writer/auditdrain-drn_1",
+		},
+	}
+	r = cli(t, url, "", "drain", "test", "drn_1")
+	want := `Endpoint:     s3://acme-audit/logs
+Service:      s3
+Operation:    PutObject
+HTTP status:  403
+Code:         AccessDenied
+Message:      User: … is not authorized
+Request ID:   REQ1
+Extended ID:  EXT1
+Time:         2026-05-22T10:00:00.123Z
+Role:         arn:aws:iam::123456789012:role/audit-log-writer
+Caller:       arn:aws:sts::123456789012:assumed-role/audit-log-writer/auditdrain-drn_1
+Host:         acme-audit.s3.eu-central-1.amazonaws.com
+Key:          logs/test/x.jsonl
+Headers:
+  Content-Type: application/xml
+  X-Amz-Id-2: EXT1
+Body:
+  <Error>
+      <Code>AccessDenied</Code>` + "\uFFFD" + `[2J
+  </Error>
+`
+	if diff := cmp.Diff(want, r.stdout); diff != "" {
+		t.Error(diff)
+	}
+	if r.code != 1 || r.stderr != "auditdrain: test delivery failed: AccessDenied\n" {
+		t.Errorf("code %d, stderr %q", r.code, r.stderr)
+	}
+
+	r = cli(t, url, "", "drain", "test", "drn_1", "-o", "json")
+	var got auditdrain.DrainTestResult
+	if err := json.Unmarshal([]byte(r.stdout), &got); err != nil || r.code != 1 {
+		t.Fatalf("code %d, %v", r.code, err)
+	}
+	if diff := cmp.Diff(f.test, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestConfirm(t *testing.T) {
+	for answer, want := range map[string]bool{"y\n": true, "YES\r\n": true, "y": true, "n\n": false, "\n": false, "": false, "yeah\n": false} {
+		var asked strings.Builder
+		err := confirm(t.Context(), strings.NewReader(answer), &asked, "Delete?")
+		if (err == nil) != want {
+			t.Errorf("answer %q: %v", answer, err)
+		}
+		if asked.String() != "Delete? [y/N] " {
+			t.Errorf("asked %q", asked.String())
+		}
+	}
+}
+
+func TestDeleteQuestion(t *testing.T) {
+	d := auditdrain.Drain{Name: "archive", Delivery: auditdrain.Delivery{Endpoint: "s3://b"}, Metadata: &auditdrain.DrainMetadata{BacklogEvents: 3}}
+	if got, want := deleteQuestion(d), `Delete drain "archive" (s3://b) with 3 undelivered events?`; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestTeams(t *testing.T) {
+	f := newFakeService()
+	url := f.start(t)
+	if r := cli(t, url, "", "team", "create", "--slug", "globex"); r.code != 0 || f.teams[1].Name != "globex" {
+		t.Errorf("%+v %+v", r, f.teams)
+	}
+	r := cli(t, url, "", "team", "list")
+	want := "ID      SLUG    NAME       CREATED\n" +
+		"team_1  acme    Acme Inc.  2026-05-22T10:00:00Z\n" +
+		"team_2  globex  globex     2026-05-22T10:00:00Z\n"
+	if diff := cmp.Diff(want, r.stdout); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestTokens(t *testing.T) {
+	f := newFakeService()
+	url := f.start(t)
+	r := cli(t, url, "", "token", "create", "--team", "acme", "--role", "producer", "--name", "app", "--expires", "2026-05-22")
+	if r.code != 0 || r.stdout != "ad_value\n" {
+		t.Errorf("a script would get %q, code %d", r.stdout, r.code)
+	}
+	if want := "token tok_1: producer of acme, until 2026-05-22T00:00:00Z; it is not shown again\n"; r.stderr != want {
+		t.Errorf("stderr %q, want %q", r.stderr, want)
+	}
+	var created auditdrain.NewToken
+	r = cli(t, url, "", "token", "create", "--role", "operator", "--name", "op", "-o", "json")
+	if err := json.Unmarshal([]byte(r.stdout), &created); err != nil || created.Value != "ad_value" || created.Role != "operator" || created.TeamID != "" || r.stderr != "" {
+		t.Errorf("%+v %v", r, err)
+	}
+	r = cli(t, url, "", "token", "list", "--team", "team_1")
+	want := "ID     NAME  ROLE      TEAM  CREATED               EXPIRES\n" +
+		"tok_1  app   producer  acme  2026-05-22T10:00:00Z  2026-05-22T00:00:00Z\n" +
+		"tok_1  op    operator  -     2026-05-22T10:00:00Z  -\n"
+	if diff := cmp.Diff(want, r.stdout); diff != "" {
+		t.Error(diff)
+	}
+	if r := cli(t, url, "", "token", "revoke", "tok_1", "--team", "acme"); r.code != 0 || len(f.tokens) != 0 {
+		t.Errorf("%+v, left %v", r, f.tokens)
+	}
+}
+
+func TestTimeFlag(t *testing.T) {
+	for s, want := range map[string]string{
+		"2026-05-22T10:00:00Z":      "2026-05-22T10:00:00Z",
+		"2026-05-22T12:00:00+02:00": "2026-05-22T10:00:00Z",
+		"2026-05-22":                "2026-05-22T00:00:00Z",
+		"1779444000000":             "2026-05-22T10:00:00Z",
+	} {
+		var f timeFlag
+		if err := f.Set(s); err != nil || when(f.unixMilli()) != want {
+			t.Errorf("%s: %v, %s; want %s", s, err, when(f.unixMilli()), want)
+		}
+	}
+	for _, past := range []bool{true, false} {
+		f := timeFlag{past: past}
+		if err := f.Set("24h"); err != nil {
+			t.Fatal(err)
+		}
+		if d := time.Until(f.at); (d < 0) != past || d.Abs() < 23*time.Hour || d.Abs() > 25*time.Hour {
+			t.Errorf("past %v: 24h is %v from now", past, d)
+		}
+	}
+	for _, s := range []string{"", "yesterday", "-24h", "-5", "12x", "1e9", "2026-13-01"} {
+		if err := new(timeFlag).Set(s); err == nil {
+			t.Errorf("%q was taken for a time", s)
+		}
+	}
+}

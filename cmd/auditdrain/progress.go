@@ -1,0 +1,64 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/term"
+
+	"github.com/auditdrain/auditdrain"
+)
+
+// progress is one line on a terminal that is drawn over and over. The nil
+// *progress shows nothing.
+type progress struct {
+	terminal *os.File
+	size     int64 // of the input, 0 if not known
+	started  time.Time
+	drawn    time.Time
+}
+
+func newProgress(terminal *os.File, size int64) *progress {
+	return &progress{terminal: terminal, size: size, started: time.Now()}
+}
+
+// show draws the line, at most ten times a second.
+func (p *progress) show(done int64, sent auditdrain.EventsResult) {
+	if p == nil || time.Since(p.drawn) < 100*time.Millisecond {
+		return
+	}
+	p.drawn = time.Now()
+	width, _, err := term.GetSize(int(p.terminal.Fd()))
+	if err != nil || width <= 0 {
+		width = 80
+	}
+	text := progressText(done, p.size, sent, time.Since(p.started))
+	fmt.Fprint(p.terminal, "\r"+cut(text, width-1)+"\x1b[K")
+}
+
+// clear takes the line away, for what is printed next.
+func (p *progress) clear() {
+	if p != nil && !p.drawn.IsZero() {
+		fmt.Fprint(p.terminal, "\r\x1b[K")
+	}
+}
+
+func progressText(done, size int64, sent auditdrain.EventsResult, took time.Duration) string {
+	events := sent.Accepted + sent.Duplicates
+	text := fmt.Sprintf("%d events", events)
+	if sent.Duplicates > 0 {
+		text += fmt.Sprintf(" (%d duplicates)", sent.Duplicates)
+	}
+	if s := took.Seconds(); s > 0 {
+		text += fmt.Sprintf(", %.0f/s", float64(events)/s)
+	}
+	if size <= 0 {
+		return text
+	}
+	const width = 24
+	part := min(float64(done)/float64(size), 1)
+	full := int(part * width)
+	return fmt.Sprintf("[%s%s] %3.0f%%  %s", strings.Repeat("#", full), strings.Repeat(" ", width-full), part*100, text)
+}
