@@ -160,7 +160,11 @@ func (s *Sim) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	c := newCall(s, r)
 	fault := s.faultFor(c)
 	c.now = c.now.Add(fault.Skew)
-	if !pause(r.Context(), fault.Delay) || fault.before(w, r) {
+	if !pause(r.Context(), fault.Delay) {
+		abort(w) // to return without an answer would be a 200
+		return
+	}
+	if fault.before(w, r) {
 		return
 	}
 	var rep reply
@@ -243,9 +247,17 @@ type reply struct {
 // isSTS tells STS's requests from S3's, as they arrive on the same port: STS
 // has its own host names and takes forms.
 func isSTS(r *http.Request) bool {
-	return strings.HasPrefix(r.Host, "sts.") ||
+	return strings.HasPrefix(r.Host, "sts.") && !s3HostRE.MatchString(hostname(r)) ||
 		r.Method == http.MethodPost && strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-www-form-urlencoded") ||
 		r.URL.Query().Has("Action")
+}
+
+// hostname is the request's host without a port.
+func hostname(r *http.Request) string {
+	if host, _, err := net.SplitHostPort(r.Host); err == nil {
+		return host
+	}
+	return r.Host
 }
 
 // errTooLarge is returned by readBody for a body beyond its limit.

@@ -37,6 +37,7 @@ type Object struct {
 	ACL             string            // as sent
 	Writer          string            // ARN of who wrote it
 	checksum        checksum
+	passing         map[string]string // further headers that come back as they were sent
 
 	path     string
 	fileTime time.Time

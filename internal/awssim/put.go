@@ -66,6 +66,14 @@ func (c *call) putObject(b Bucket, body []byte, sent digests) (reply, error) {
 	if algorithm != "AES256" {
 		o.ETag = randomHex(16) // no MD5 of anything that a client knows
 	}
+	for _, name := range []string{"Cache-Control", "Content-Disposition", "Content-Language", "Expires"} {
+		if value := h.Get(name); value != "" {
+			if o.passing == nil {
+				o.passing = map[string]string{}
+			}
+			o.passing[name] = value
+		}
+	}
 	for name := range h {
 		if meta, ok := strings.CutPrefix(strings.ToLower(name), metaPrefix); ok {
 			if o.Metadata == nil {

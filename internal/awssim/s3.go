@@ -31,10 +31,7 @@ var s3HostRE = regexp.MustCompile(`^(?:(.+)\.)?s3(?:-fips)?(?:\.dualstack)?(?:\.
 // parseS3 reads bucket and key from host and path, in either addressing style.
 func (s *Sim) parseS3(r *http.Request) s3Target {
 	var t s3Target
-	host := r.Host
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		host = h
-	}
+	host := hostname(r)
 	path := strings.TrimPrefix(r.URL.Path, "/")
 	if m := s3HostRE.FindStringSubmatch(host); m != nil {
 		t.bucket, t.region = m[1], m[2]
@@ -75,24 +72,32 @@ func s3Op(method string, t s3Target, query url.Values) string {
 	return op
 }
 
-// knownHeaders are the x-amz- headers that are heeded. Any other would be
-// ignored, and is refused instead.
-var knownHeaders = []string{
-	"x-amz-acl", "x-amz-bucket-object-lock-enabled", "x-amz-checksum-mode", "x-amz-content-sha256", "x-amz-date",
-	"x-amz-decoded-content-length", "x-amz-expected-bucket-owner", "x-amz-object-ownership", "x-amz-sdk-checksum-algorithm",
-	"x-amz-security-token", "x-amz-server-side-encryption", "x-amz-server-side-encryption-aws-kms-key-id", "x-amz-trailer",
-	"x-amz-user-agent",
-}
+// The x-amz- headers and conditions that are heeded: by all operations, and by
+// single ones.
+var (
+	knownHeaders = []string{
+		"x-amz-content-sha256", "x-amz-date", "x-amz-decoded-content-length", "x-amz-expected-bucket-owner",
+		"x-amz-sdk-checksum-algorithm", "x-amz-security-token", "x-amz-trailer", "x-amz-user-agent",
+	}
+	knownHeadersOf = map[string][]string{
+		"CreateBucket": {"x-amz-object-ownership"},
+		"GetObject":    {"x-amz-checksum-mode"},
+		"HeadObject":   {"x-amz-checksum-mode"},
+		"PutObject":    {"if-none-match", "x-amz-acl", "x-amz-server-side-encryption", "x-amz-server-side-encryption-aws-kms-key-id"},
+	}
+)
 
-func unknownHeader(h http.Header) string {
+// unknownHeader returns a header of the request that would be ignored, and is
+// to be refused instead, or "".
+func unknownHeader(op string, h http.Header) string {
 	for name := range h {
 		lower := strings.ToLower(name)
-		switch {
-		case lower == "if-match", lower == "if-modified-since", lower == "if-unmodified-since", lower == "range":
-			return name
-		case !strings.HasPrefix(lower, "x-amz-"), strings.HasPrefix(lower, metaPrefix), strings.HasPrefix(lower, checksumPrefix),
-			slices.Contains(knownHeaders, lower):
-		default:
+		if !strings.HasPrefix(lower, "x-amz-") && !strings.HasPrefix(lower, "if-") && lower != "range" ||
+			slices.Contains(knownHeaders, lower) || slices.Contains(knownHeadersOf[op], lower) {
+			continue
+		}
+		digest := strings.HasPrefix(lower, checksumPrefix) && lower != "x-amz-checksum-mode"
+		if !digest && !(op == "PutObject" && strings.HasPrefix(lower, metaPrefix)) {
 			return name
 		}
 	}
@@ -119,7 +124,7 @@ func (c *call) doS3() (reply, error) {
 	if c.s3.op == "" {
 		return reply{}, notSimulated(c.req.Method + " " + c.req.URL.RequestURI())
 	}
-	if name := unknownHeader(c.req.Header); name != "" {
+	if name := unknownHeader(c.s3.op, c.req.Header); name != "" {
 		return reply{}, headerNotImplemented(name)
 	}
 	if len(c.s3.key) > maxKey {
@@ -170,7 +175,7 @@ func (c *call) headBucket(b Bucket) (reply, error) {
 }
 
 // createBucket adds a bucket to the caller's account. Its configuration is
-// that of any new bucket; Object Lock and ownership can be asked for.
+// that of any new bucket, but for the ownership that the request asks for.
 func (c *call) createBucket(body []byte) (reply, error) {
 	name := c.s3.bucket
 	if !bucketRE.MatchString(name) || strings.Contains(name, "..") || net.ParseIP(name) != nil {
@@ -193,16 +198,7 @@ func (c *call) createBucket(body []byte) (reply, error) {
 	if !regionRE.MatchString(region) {
 		return reply{}, refusal(http.StatusBadRequest, "InvalidLocationConstraint", "The specified location-constraint is not valid", Element{"LocationConstraint", region})
 	}
-	b := Bucket{
-		Name:       name,
-		Account:    c.who.principal.Account,
-		Region:     region,
-		ObjectLock: false,
-	}
-	if c.req.Header.Get("X-Amz-Bucket-Object-Lock-Enabled") != "" {
-		// Without a default retention, which this is not, it demands nothing.
-		return reply{}, headerNotImplemented("x-amz-bucket-object-lock-enabled")
-	}
+	b := Bucket{Name: name, Account: c.who.principal.Account, Region: region}
 	switch o := c.req.Header.Get("X-Amz-Object-Ownership"); o {
 	case "", "BucketOwnerEnforced":
 	case string(BucketOwnerPreferred), string(ObjectWriter):
@@ -279,6 +275,9 @@ func (c *call) getObject(b Bucket) (reply, error) {
 	h.Set("Content-Type", cmp.Or(o.ContentType, "binary/octet-stream"))
 	if o.ContentEncoding != "" {
 		h.Set("Content-Encoding", o.ContentEncoding)
+	}
+	for name, value := range o.passing {
+		h.Set(name, value)
 	}
 	setEncryption(h, cmp.Or(o.Encryption, "AES256"), o.KMSKeyARN)
 	for name, value := range o.Metadata {

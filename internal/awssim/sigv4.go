@@ -347,7 +347,7 @@ func (c *call) authenticateSTS() error {
 		return noMatch("Signature not yet current: " + a.date + " is still later than " + late.UTC().Format(sigTime) + " (" + now + " + 15 min.)")
 	}
 	who, creds, known := c.sim.secretFor(a.accessKey)
-	region, _ := stsRegion(r.Host)
+	region, _ := stsRegion(hostname(r))
 	switch {
 	case a.scope.service != "sts":
 		return noMatch("Credential should be scoped to correct service: 'sts'. ")

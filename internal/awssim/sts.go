@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -52,11 +51,7 @@ func readForm(r *http.Request) formRead {
 // stsRegion returns the region of STS's host name, and whether it is the
 // global endpoint, which answers for us-east-1. Any other host, such as
 // localhost, answers for all regions.
-func stsRegion(hostport string) (region string, global bool) {
-	host := hostport
-	if h, _, err := net.SplitHostPort(hostport); err == nil {
-		host = h
-	}
+func stsRegion(host string) (region string, global bool) {
 	if host == "sts.amazonaws.com" {
 		return "us-east-1", true
 	}
@@ -225,7 +220,7 @@ func (c *call) assumeRole() (reply, error) {
 	case life > cmp.Or(role.MaxSession, defaultSession):
 		return reply{}, validationError("The requested DurationSeconds exceeds the MaxSessionDuration set for this role.")
 	}
-	_, global := stsRegion(c.req.Host)
+	_, global := stsRegion(hostname(c.req))
 	creds := c.sim.issue(session{roleARN: roleARN, name: name, policy: policy, issued: c.now, global: global}, c.now.Add(life))
 	result := []Element{
 		{"AssumedRoleUser/AssumedRoleId", uniqueID("AROA", roleARN) + ":" + name},
