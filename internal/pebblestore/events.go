@@ -122,6 +122,7 @@ type appendCall struct {
 	// call has written but that are not known to be durable yet.
 	leans []touched
 
+	index *pebble.Iterator // the index entries as they were when the call began
 	key   []byte
 	fresh []int // events of the current batch that are new
 }
@@ -144,8 +145,19 @@ func (a *appendCall) apply() (err error) {
 	s.appending.Lock()
 	defer s.appending.Unlock()
 
+	// An iterator rather than Get, because Get does not use the Bloom filters
+	// of the last level, where nearly all entries are.
+	a.index, err = s.db.NewIter(&pebble.IterOptions{
+		LowerBound:   []byte(indexPrefix),
+		UpperBound:   end([]byte(indexPrefix)),
+		UseL6Filters: true,
+	})
+	if err != nil {
+		return err
+	}
 	a.batch = s.db.NewBatchWithSize(size)
 	defer func() {
+		err = errors.Join(err, a.index.Close())
 		if err != nil {
 			for _, t := range a.touched {
 				t.seq.staged = t.seq.last
@@ -300,22 +312,19 @@ func (a *appendCall) lookup(teamID string, q *sequence, e *auditdrain.Event) (kn
 		return true, bytes.Equal(body, e.Body), nil
 	}
 	a.key = appendIndexKey(a.key[:0], teamID, e.ID)
-	v, closer, err := a.s.db.Get(a.key)
-	if errors.Is(err, pebble.ErrNotFound) {
-		return false, false, nil
+	if !a.index.SeekPrefixGE(a.key) || !bytes.Equal(a.index.Key(), a.key) {
+		return false, false, a.index.Error()
 	}
+	v, err := a.index.ValueAndErr()
 	if err != nil {
 		return false, false, err
 	}
 	seq := binary.BigEndian.Uint64(v)
-	if err := closer.Close(); err != nil {
-		return false, false, err
-	}
 	if n := len(a.leans); seq > q.durable.Load() && (n == 0 || a.leans[n-1].seq != q) {
 		a.leans = append(a.leans, touched{seq: q, last: q.last})
 	}
 	a.key = appendEventKey(a.key[:0], teamID, seq)
-	v, closer, err = a.s.db.Get(a.key)
+	v, closer, err := a.s.db.Get(a.key)
 	if err != nil {
 		return false, false, fmt.Errorf("event %s of team %s, which is in the index: %w", e.ID, teamID, err)
 	}
@@ -366,7 +375,7 @@ func currentEvent(iter *pebble.Iterator) (eventRecord, error) {
 }
 
 func readEvents(iter *pebble.Iterator, maxEvents uint64, maxBytes int) ([]auditdrain.StoredEvent, error) {
-	const chunk = 64 << 10
+	const maxChunk = 64 << 10
 	var (
 		events []auditdrain.StoredEvent
 		bodies []byte // the chunk that is being filled
@@ -383,7 +392,8 @@ func readEvents(iter *pebble.Iterator, maxEvents uint64, maxBytes int) ([]auditd
 			break
 		}
 		if cap(bodies)-len(bodies) < len(r.body) {
-			bodies = make([]byte, 0, max(chunk, len(r.body)))
+			left := int(maxEvents) - len(events)
+			bodies = make([]byte, 0, max(min(left*len(r.body), maxChunk), len(r.body)))
 		}
 		begin := len(bodies)
 		bodies = append(bodies, r.body...)

@@ -24,6 +24,7 @@ const (
 
 	blockCacheBytes = 64 << 20
 	memTableBytes   = 64 << 20
+	maxMemTables    = 3 // one that is filled, two that wait for their flush
 	// Compactions must not take the CPU away from what they are done for.
 	maxCompactions = 2
 )
@@ -143,13 +144,15 @@ func checkFormatMajorVersion(dir string, fs vfs.FS) error {
 func (s *Store) openDB(dir string, lock *pebble.Lock, opts Options) (err error) {
 	log := opts.Logger.With("component", "pebble")
 	o := &pebble.Options{
-		FS:                          &failStop{FS: opts.FS, failed: s.failed, fail: s.fail},
-		Lock:                        lock,
-		Logger:                      logger{log: log, fail: s.fail},
-		FormatMajorVersion:          formatMajorVersion,
-		CacheSize:                   blockCacheBytes,
+		FS:                 &failStop{FS: opts.FS, failed: s.failed, fail: s.fail},
+		Lock:               lock,
+		Logger:             logger{log: log, fail: s.fail},
+		FormatMajorVersion: formatMajorVersion,
+		// Pebble takes the memtables out of the cache. Were nothing left of
+		// it, each lookup of an ID would read Bloom filters from disk.
+		CacheSize:                   blockCacheBytes + maxMemTables*int64(opts.MemTableBytes),
 		MemTableSize:                uint64(opts.MemTableBytes),
-		MemTableStopWritesThreshold: 3, // one that is filled, two that are flushed
+		MemTableStopWritesThreshold: maxMemTables,
 		CompactionConcurrencyRange:  func() (int, int) { return 1, maxCompactions },
 		// Space is given back also when nothing is written any more.
 		FlushDelayDeleteRange: time.Minute,

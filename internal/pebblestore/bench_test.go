@@ -1,0 +1,134 @@
+package pebblestore
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"sync/atomic"
+	"testing"
+
+	"github.com/auditdrain/auditdrain"
+)
+
+func benchStore(b *testing.B) *Store {
+	s, err := Open(b.TempDir(), Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			b.Error(err)
+		}
+	})
+	return s
+}
+
+// benchEvents returns events of about 700 bytes with random IDs, which is the
+// hard case for the index.
+func benchEvents(n int) []auditdrain.Event {
+	es := make([]auditdrain.Event, n)
+	for i := range es {
+		id := fmt.Sprintf("evt_%016x%08x", rand.Uint64(), rand.Uint32())
+		body := fmt.Appendf(nil, `{"id":%q,"payload":{"x":"`, id)
+		for len(body) < 700 {
+			body = fmt.Appendf(body, "%x", rand.Uint64())
+		}
+		es[i] = auditdrain.Event{ID: id, Timestamp: 1_700_000_000_000, Body: append(body, `"}}`...)}
+	}
+	return es
+}
+
+// BenchmarkAppend appends batches of so many events, one or many callers at a
+// time. One op is one event.
+func BenchmarkAppend(b *testing.B) {
+	for _, size := range []int{1, 100, 1000} {
+		for _, callers := range []int{1, 16} {
+			b.Run(fmt.Sprintf("batch=%d/callers=%d", size, callers), func(b *testing.B) {
+				s := benchStore(b)
+				es := benchEvents(b.N)
+				b.SetBytes(700)
+				b.ReportAllocs()
+				b.ResetTimer()
+				var next atomic.Int64
+				b.SetParallelism((callers + 1) / 2) // of GOMAXPROCS, 2 here
+				work := func() {
+					for {
+						end := int(next.Add(int64(size)))
+						begin := end - size
+						if begin >= b.N {
+							return
+						}
+						team := fmt.Sprintf("team_%d", begin%50)
+						r, err := s.Append(b.Context(), []auditdrain.Batch{{TeamID: team, Events: es[begin:min(end, b.N)]}})
+						if err != nil || len(r[0].Conflicts) > 0 {
+							b.Error(r, err)
+							return
+						}
+					}
+				}
+				if callers == 1 {
+					work()
+					return
+				}
+				b.RunParallel(func(pb *testing.PB) {
+					for pb.Next() {
+						work()
+					}
+				})
+			})
+		}
+	}
+}
+
+// BenchmarkAppendStored appends to a store that holds a million events, most
+// of them in sorted files. One op is one event.
+func BenchmarkAppendStored(b *testing.B) {
+	s := benchStore(b)
+	const stored = 1_000_000
+	for i := range stored / 10_000 {
+		if _, err := s.Append(b.Context(), []auditdrain.Batch{{TeamID: fmt.Sprintf("team_%d", i%50), Events: benchEvents(10_000)}}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for _, size := range []int{100, 1000} {
+		b.Run(fmt.Sprintf("batch=%d", size), func(b *testing.B) {
+			es := benchEvents(b.N)
+			b.SetBytes(700)
+			b.ReportAllocs()
+			b.ResetTimer()
+			for begin := 0; begin < b.N; begin += size {
+				team := fmt.Sprintf("team_%d", begin%50)
+				if _, err := s.Append(b.Context(), []auditdrain.Batch{{TeamID: team, Events: es[begin:min(begin+size, b.N)]}}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkRead reads windows of so many events. One op is one event.
+func BenchmarkRead(b *testing.B) {
+	s := benchStore(b)
+	const stored = 200_000
+	for range stored / 10_000 {
+		if _, err := s.Append(b.Context(), []auditdrain.Batch{{TeamID: "team", Events: benchEvents(10_000)}}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for _, window := range []int{1, 64, 1000} {
+		b.Run(fmt.Sprintf("window=%d", window), func(b *testing.B) {
+			b.SetBytes(700)
+			b.ReportAllocs()
+			var after uint64
+			for n := 0; n < b.N; {
+				es, err := s.Read(b.Context(), "team", after, window, 64<<20)
+				if err != nil {
+					b.Fatal(err)
+				}
+				n += len(es)
+				if after += uint64(len(es)); after >= stored {
+					after = 0
+				}
+			}
+		})
+	}
+}
