@@ -90,6 +90,10 @@ type result struct {
 func (l *loop) run(ctx, putCtx context.Context) (end ended) {
 	defer func() { end.progress = l.progress }()
 	saveCtx := context.WithoutCancel(ctx) // what is confirmed is saved, whatever ends
+	select {
+	case <-l.wake: // we are about to look
+	default:
+	}
 	var err error
 	if l.state, err = l.store.DeliveryState(saveCtx, l.drain.ID); err != nil {
 		if auditdrain.ErrorCode(err) == auditdrain.CodeNotFound {

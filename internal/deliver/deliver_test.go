@@ -1,0 +1,689 @@
+package deliver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/auditdrain/auditdrain"
+	"github.com/auditdrain/auditdrain/internal/s3"
+)
+
+// world is a store and destinations in memory. It fails the test when a
+// cursor is saved that leads what destinations have confirmed.
+type world struct {
+	t *testing.T
+
+	mu         sync.Mutex
+	events     map[string][]auditdrain.StoredEvent // by team
+	drains     map[string]auditdrain.Drain
+	states     map[string]auditdrain.DeliveryState
+	confirmed  map[string]map[uint64]int // drain ID, sequence number: how often
+	inFlight   map[string]int
+	mostAtOnce map[string]int
+	answer     func(ctx context.Context, d auditdrain.Drain, e auditdrain.Event) (s3.PutResult, error)
+	readErr    error
+	opened     []s3.Options
+	closed     int
+}
+
+func newWorld(t *testing.T) *world {
+	return &world{
+		t:          t,
+		events:     map[string][]auditdrain.StoredEvent{},
+		drains:     map[string]auditdrain.Drain{},
+		states:     map[string]auditdrain.DeliveryState{},
+		confirmed:  map[string]map[uint64]int{},
+		inFlight:   map[string]int{},
+		mostAtOnce: map[string]int{},
+		answer: func(ctx context.Context, _ auditdrain.Drain, _ auditdrain.Event) (s3.PutResult, error) {
+			return s3.PutResult{}, sleep(ctx, 10*time.Millisecond)
+		},
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (w *world) addDrain(id, team string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.drains[id] = auditdrain.Drain{ID: id, TeamID: team, Status: auditdrain.StatusEnabled}
+	w.states[id] = auditdrain.DeliveryState{DrainID: id}
+	w.confirmed[id] = map[uint64]int{}
+}
+
+func (w *world) addEvents(team string, n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for range n {
+		seq := uint64(len(w.events[team]) + 1)
+		w.events[team] = append(w.events[team], auditdrain.StoredEvent{
+			Event:      auditdrain.Event{ID: fmt.Sprintf("%s-%d", team, seq)},
+			Seq:        seq,
+			AcceptedAt: time.Now(),
+		})
+	}
+}
+
+func (w *world) setAnswer(f func(ctx context.Context, d auditdrain.Drain, e auditdrain.Event) (s3.PutResult, error)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.answer = f
+}
+
+func (w *world) state(id string) auditdrain.DeliveryState {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.states[id]
+}
+
+// count is how many events of the drain have been confirmed.
+func (w *world) count(id string) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.confirmed[id])
+}
+
+func (w *world) Read(_ context.Context, team string, after uint64, maxEvents, _ int) ([]auditdrain.StoredEvent, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.readErr != nil {
+		return nil, w.readErr
+	}
+	all := w.events[team]
+	from := min(int(after), len(all))
+	return slices.Clone(all[from:min(from+maxEvents, len(all))]), nil
+}
+
+var errNoDrain = auditdrain.Errorf(auditdrain.CodeNotFound, "no such drain")
+
+func (w *world) DeliveryState(_ context.Context, id string) (auditdrain.DeliveryState, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	state, ok := w.states[id]
+	if !ok {
+		return state, errNoDrain
+	}
+	return state, nil
+}
+
+func (w *world) SaveCursor(_ context.Context, id string, seq uint64) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	state, ok := w.states[id]
+	if !ok {
+		return errNoDrain
+	}
+	for s := state.Cursor + 1; s <= seq; s++ {
+		if w.confirmed[id][s] == 0 {
+			w.t.Errorf("drain %s: cursor %d leads: event %d is not confirmed", id, seq, s)
+		}
+	}
+	state.Cursor = max(state.Cursor, seq)
+	w.states[id] = state
+	return nil
+}
+
+func (w *world) SaveDeliveryState(_ context.Context, state auditdrain.DeliveryState) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	old, ok := w.states[state.DrainID]
+	if !ok {
+		return errNoDrain
+	}
+	state.Cursor = old.Cursor
+	w.states[state.DrainID] = state
+	return nil
+}
+
+func (w *world) Drains(_ context.Context, q auditdrain.DrainQuery) ([]auditdrain.Drain, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var out []auditdrain.Drain
+	for id, d := range w.drains {
+		if q.ID == "" || q.ID == id {
+			out = append(out, d)
+		}
+	}
+	return out, nil
+}
+
+type destination struct {
+	w     *world
+	drain auditdrain.Drain
+}
+
+func (w *world) open(d auditdrain.Drain, opts s3.Options) (Destination, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.opened = append(w.opened, opts)
+	return &destination{w, d}, nil
+}
+
+func (d *destination) Close() {
+	d.w.mu.Lock()
+	defer d.w.mu.Unlock()
+	d.w.closed++
+}
+
+func (d *destination) Put(ctx context.Context, e auditdrain.Event) (s3.PutResult, error) {
+	id := d.drain.ID
+	d.w.mu.Lock()
+	answer := d.w.answer
+	d.w.inFlight[id]++
+	d.w.mostAtOnce[id] = max(d.w.mostAtOnce[id], d.w.inFlight[id])
+	d.w.mu.Unlock()
+
+	result, err := answer(ctx, d.drain, e)
+
+	d.w.mu.Lock()
+	defer d.w.mu.Unlock()
+	d.w.inFlight[id]--
+	if err == nil {
+		var seq uint64
+		if _, scanErr := fmt.Sscanf(e.ID, d.drain.TeamID+"-%d", &seq); scanErr != nil {
+			d.w.t.Errorf("drain %s of team %s was given event %s", id, d.drain.TeamID, e.ID)
+		}
+		d.w.confirmed[id][seq]++
+	}
+	return result, err
+}
+
+// refusal is what AWS answers with a status and a code.
+func refusal(status int, code string) error {
+	return &s3.Error{Answer: auditdrain.AWSAnswer{Service: "s3", Operation: "PutObject", HTTPStatus: status, Code: code}}
+}
+
+// startDeliverer runs a Deliverer, and stops it when the test ends.
+func startDeliverer(t *testing.T, w *world, opts Options) (d *Deliverer, stop func()) {
+	d = New(w, w, w.open, opts)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- d.Run(ctx) }()
+	stopped := false
+	stop = func() {
+		if stopped {
+			return
+		}
+		stopped = true
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	}
+	t.Cleanup(stop)
+	return d, stop
+}
+
+func TestEveryDrainGetsEveryEvent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.addDrain("a1", "a")
+		w.addDrain("a2", "a")
+		w.addDrain("b1", "b")
+		w.addEvents("a", 1000) // before the start
+		d, stop := startDeliverer(t, w, Options{Window: 8})
+		synctest.Wait()
+		w.addEvents("b", 300)
+		d.Wake("b")
+		time.Sleep(time.Minute)
+		for range 20 { // one at a time, as they come
+			w.addEvents("a", 1)
+			d.Wake("a")
+			time.Sleep(time.Second)
+		}
+		stop()
+		want := map[string]int{"a1": 1020, "a2": 1020, "b1": 300}
+		for id, n := range want {
+			if got := w.count(id); got != n {
+				t.Errorf("drain %s: %d events delivered, want %d", id, got, n)
+			}
+			if got := w.state(id); got.Cursor != uint64(n) || got.Delivered != uint64(n) || got.FirstErrorAt != 0 {
+				t.Errorf("drain %s: state %+v, want cursor and delivered %d", id, got, n)
+			}
+			if w.mostAtOnce[id] > 8 {
+				t.Errorf("drain %s: %d writes at once, want at most 8", id, w.mostAtOnce[id])
+			}
+		}
+		if w.mostAtOnce["a1"] < 8 {
+			t.Errorf("the window was never used: at most %d writes at once", w.mostAtOnce["a1"])
+		}
+	})
+}
+
+func TestNewEventsDoNotWaitForSlowOnes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.addDrain("d", "t")
+		w.setAnswer(func(ctx context.Context, _ auditdrain.Drain, e auditdrain.Event) (s3.PutResult, error) {
+			if e.ID == "t-1" {
+				return s3.PutResult{}, sleep(ctx, 10*time.Second)
+			}
+			return s3.PutResult{}, nil
+		})
+		d, _ := startDeliverer(t, w, Options{})
+		w.addEvents("t", 1)
+		d.Wake("t")
+		synctest.Wait()
+		w.addEvents("t", 1)
+		d.Wake("t")
+		synctest.Wait()
+		if got := w.count("d"); got != 1 {
+			t.Errorf("%d events delivered while the first is slow, want 1: the second", got)
+		}
+		if got := w.state("d").Cursor; got != 0 {
+			t.Errorf("cursor %d, want 0: the first is not confirmed", got)
+		}
+		time.Sleep(11 * time.Second)
+		if got := w.state("d").Cursor; got != 2 {
+			t.Errorf("cursor %d at the end, want 2", got)
+		}
+	})
+}
+
+func TestTransientFailuresAreRepeated(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		err  error
+	}{
+		{"500", refusal(500, "InternalError")},
+		{"503", refusal(503, "SlowDown")},
+		{"409", refusal(409, "ConditionalRequestConflict")},
+		{"no answer", &s3.Error{Answer: auditdrain.AWSAnswer{Message: "connection reset"}}},
+		{"not AWS", errors.New("anything")},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.addDrain("d", "t")
+				w.addEvents("t", 200)
+				tries := map[string]int{}
+				var mu sync.Mutex
+				w.setAnswer(func(_ context.Context, _ auditdrain.Drain, e auditdrain.Event) (s3.PutResult, error) {
+					mu.Lock()
+					defer mu.Unlock()
+					tries[e.ID]++
+					if tries[e.ID] <= 2 {
+						return s3.PutResult{}, tt.err
+					}
+					return s3.PutResult{}, nil
+				})
+				startDeliverer(t, w, Options{})
+				time.Sleep(time.Hour)
+				if got := w.count("d"); got != 200 {
+					t.Errorf("%d events delivered, want 200", got)
+				}
+				if got := w.state("d"); got.Cursor != 200 || got.Failed != 400 || got.FirstErrorAt != 0 {
+					t.Errorf("state %+v, want cursor 200, failed 400, no error", got)
+				}
+			})
+		})
+	}
+}
+
+func TestLongTroubleIsShownAndEndsByItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.addDrain("d", "t")
+		w.addEvents("t", 3)
+		w.setAnswer(func(context.Context, auditdrain.Drain, auditdrain.Event) (s3.PutResult, error) {
+			return s3.PutResult{}, refusal(500, "InternalError")
+		})
+		startDeliverer(t, w, Options{})
+		time.Sleep(10 * time.Minute)
+		if got := w.state("d"); got.FirstErrorAt == 0 || got.LastError != "s3 PutObject: HTTP 500 InternalError" {
+			t.Errorf("after ten minutes of failures: state %+v, want it errored, with the answer", got)
+		}
+		w.setAnswer(func(context.Context, auditdrain.Drain, auditdrain.Event) (s3.PutResult, error) {
+			return s3.PutResult{}, nil
+		})
+		time.Sleep(backoffMost + time.Second)
+		if got := w.state("d"); got.Cursor != 3 || got.FirstErrorAt != 0 || got.LastError != "" {
+			t.Errorf("after the mend: state %+v, want cursor 3 and no error", got)
+		}
+	})
+}
+
+func TestBlockedDrainIsParkedAndProbed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.addDrain("sick", "t")
+		w.addDrain("well", "t")
+		w.addEvents("t", 500)
+		var probes []time.Time
+		mended := false
+		var mu sync.Mutex
+		w.setAnswer(func(_ context.Context, d auditdrain.Drain, _ auditdrain.Event) (s3.PutResult, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			if d.ID == "well" || mended {
+				return s3.PutResult{}, nil
+			}
+			probes = append(probes, time.Now())
+			return s3.PutResult{}, refusal(403, "AccessDenied")
+		})
+		d, _ := startDeliverer(t, w, Options{})
+		synctest.Wait()
+		first := len(probes) // the window that was under way when it was refused
+		if first > firstWindow {
+			t.Errorf("%d writes before the drain was parked, want at most %d", first, firstWindow)
+		}
+		if got := w.state("sick"); got.FirstErrorAt == 0 || got.LastError != "s3 PutObject: HTTP 403 AccessDenied" || got.Cursor != 0 {
+			t.Errorf("state %+v, want it errored with the answer", got)
+		}
+		if got := w.count("well"); got != 500 {
+			t.Errorf("the other drain got %d events, want 500", got)
+		}
+		for range 10 { // news do not hurry a parked drain
+			w.addEvents("t", 1)
+			d.Wake("t")
+			synctest.Wait()
+		}
+		if len(probes) != first {
+			t.Errorf("new events made a parked drain write %d times", len(probes)-first)
+		}
+		time.Sleep(24 * time.Hour)
+		synctest.Wait() // the detector of races does not count sleeping
+		gap := func(i int) time.Duration { return probes[i].Sub(probes[i-1]).Round(time.Second) }
+		if g := gap(first); g < 4*time.Second || g > 6*time.Second {
+			t.Errorf("the first probe came after %s, want 5 s ±20 %%", g)
+		}
+		for i := first; i < len(probes); i++ {
+			if g := gap(i); g > probeMost*6/5 {
+				t.Errorf("probe %d came after %s, want at most %s ±20 %%", i-first, g, probeMost)
+			}
+		}
+		if n := len(probes) - first; n < 200 || n > 400 {
+			t.Errorf("%d probes in a day, want about 290", n)
+		}
+		mu.Lock()
+		mended = true
+		mu.Unlock()
+		time.Sleep(probeMost * 6 / 5)
+		if got := w.state("sick"); got.Cursor != 510 || got.FirstErrorAt != 0 || got.LastError != "" {
+			t.Errorf("one probe interval after the mend: state %+v, want cursor 510 and no error", got)
+		}
+	})
+}
+
+func TestHungDrainHoldsOnlyItsOwnWindow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.addDrain("hung", "t")
+		w.addDrain("well", "t")
+		w.addEvents("t", 5000)
+		w.setAnswer(func(ctx context.Context, d auditdrain.Drain, _ auditdrain.Event) (s3.PutResult, error) {
+			if d.ID == "hung" {
+				<-ctx.Done()
+				return s3.PutResult{}, ctx.Err()
+			}
+			return s3.PutResult{}, sleep(ctx, 10*time.Millisecond)
+		})
+		_, stop := startDeliverer(t, w, Options{Grace: time.Second})
+		time.Sleep(time.Minute)
+		if got := w.count("well"); got != 5000 {
+			t.Errorf("the healthy drain got %d events, want 5000", got)
+		}
+		stop()
+	})
+}
+
+func TestStopFinishesWhatIsUnderWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.addDrain("d", "t")
+		w.addEvents("t", 1000)
+		w.setAnswer(func(ctx context.Context, _ auditdrain.Drain, _ auditdrain.Event) (s3.PutResult, error) {
+			return s3.PutResult{}, sleep(ctx, 3*time.Second)
+		})
+		_, stop := startDeliverer(t, w, Options{Window: 10, Grace: 20 * time.Second})
+		time.Sleep(time.Second)
+		begin := time.Now()
+		stop()
+		if took := time.Since(begin); took != 2*time.Second {
+			t.Errorf("stopping took %s, want the 2 s that the writes under way needed", took)
+		}
+		if got := w.state("d"); got.Cursor != 10 || w.count("d") != 10 {
+			t.Errorf("cursor %d, %d delivered, want 10 and 10", got.Cursor, w.count("d"))
+		}
+	})
+}
+
+func TestStopGivesUpHungWritesAfterTheGraceTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.addDrain("d", "t")
+		w.addEvents("t", 4)
+		w.setAnswer(func(ctx context.Context, _ auditdrain.Drain, e auditdrain.Event) (s3.PutResult, error) {
+			if e.ID == "t-1" {
+				return s3.PutResult{}, nil
+			}
+			<-ctx.Done()
+			return s3.PutResult{}, ctx.Err()
+		})
+		_, stop := startDeliverer(t, w, Options{Grace: 5 * time.Second})
+		synctest.Wait()
+		begin := time.Now()
+		stop()
+		if took := time.Since(begin); took != 5*time.Second {
+			t.Errorf("stopping took %s, want 5 s", took)
+		}
+		if got := w.state("d").Cursor; got != 1 {
+			t.Errorf("cursor %d, want 1: what was confirmed is saved", got)
+		}
+	})
+}
+
+func TestChangesTakeEffectAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.addDrain("d", "t")
+		w.addEvents("t", 10)
+		w.setAnswer(func(_ context.Context, d auditdrain.Drain, _ auditdrain.Event) (s3.PutResult, error) {
+			if d.Name == "mended" {
+				return s3.PutResult{}, nil
+			}
+			return s3.PutResult{}, refusal(404, "NoSuchBucket")
+		})
+		d, _ := startDeliverer(t, w, Options{})
+		synctest.Wait()
+		change := func(f func(*auditdrain.Drain)) {
+			w.mu.Lock()
+			drain := w.drains["d"]
+			f(&drain)
+			w.drains["d"] = drain
+			w.mu.Unlock()
+			d.Changed("d")
+			synctest.Wait()
+		}
+		change(func(d *auditdrain.Drain) { d.Name = "mended" })
+		if got := w.count("d"); got != 10 {
+			t.Errorf("%d events delivered after the mend, want 10 without waiting for a probe", got)
+		}
+		change(func(d *auditdrain.Drain) { d.Status = auditdrain.StatusDisabled })
+		w.addEvents("t", 5)
+		d.Wake("t")
+		time.Sleep(time.Hour)
+		if got := w.count("d"); got != 10 {
+			t.Errorf("%d events delivered, want 10: the drain is paused", got)
+		}
+		change(func(d *auditdrain.Drain) { d.Status = auditdrain.StatusEnabled })
+		if got := w.count("d"); got != 15 {
+			t.Errorf("%d events delivered after resuming, want 15", got)
+		}
+
+		w.addDrain("new", "t")
+		w.mu.Lock()
+		w.drains["new"] = auditdrain.Drain{ID: "new", TeamID: "t", Name: "mended"}
+		w.mu.Unlock()
+		d.Changed("new")
+		synctest.Wait()
+		if got := w.count("new"); got != 15 {
+			t.Errorf("the new drain got %d events, want 15", got)
+		}
+
+		w.mu.Lock()
+		delete(w.drains, "d")
+		delete(w.states, "d")
+		w.mu.Unlock()
+		d.Changed("d")
+		w.addEvents("t", 1)
+		d.Wake("t")
+		synctest.Wait()
+		if got := w.count("d"); got != 15 {
+			t.Errorf("a deleted drain got %d events more", got-15)
+		}
+		if w.closed == 0 {
+			t.Error("the destination of a deleted drain was not closed")
+		}
+	})
+}
+
+func TestDrainDeletedWhileDelivering(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.addDrain("d", "t")
+		w.addEvents("t", 10_000)
+		d, stop := startDeliverer(t, w, Options{})
+		time.Sleep(50 * time.Millisecond)
+		w.mu.Lock()
+		delete(w.drains, "d")
+		delete(w.states, "d")
+		w.mu.Unlock()
+		d.Changed("d")
+		time.Sleep(time.Second)
+		before := w.count("d")
+		time.Sleep(time.Hour)
+		if after := w.count("d"); after != before || after == 10_000 {
+			t.Errorf("a deleted drain was delivered to: %d, then %d", before, after)
+		}
+		stop()
+	})
+}
+
+func TestStoreWithoutConditionalWritesIsRemembered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.addDrain("d", "t")
+		w.addEvents("t", 1)
+		w.setAnswer(func(context.Context, auditdrain.Drain, auditdrain.Event) (s3.PutResult, error) {
+			return s3.PutResult{Unconditional: true}, nil
+		})
+		_, stop := startDeliverer(t, w, Options{})
+		synctest.Wait()
+		stop()
+		if !w.state("d").NoConditionalPut {
+			t.Error("the state does not say that the store has no conditional writes")
+		}
+		w.addEvents("t", 1)
+		_, stop = startDeliverer(t, w, Options{})
+		synctest.Wait()
+		stop()
+		want := []s3.Options{{}, {Unconditional: true}}
+		if diff := cmp.Diff(want, w.opened); diff != "" {
+			t.Errorf("destinations opened (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestStoreThatCannotBeReadIsTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.addDrain("d", "t")
+		w.addEvents("t", 3)
+		w.readErr = errors.New("disk is gone")
+		startDeliverer(t, w, Options{})
+		synctest.Wait()
+		w.mu.Lock()
+		w.readErr = nil
+		w.mu.Unlock()
+		time.Sleep(time.Minute)
+		if got := w.count("d"); got != 3 {
+			t.Errorf("%d events delivered, want 3", got)
+		}
+	})
+}
+
+func TestIdleDrainsCostNoGoroutine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		for i := range 10_000 {
+			w.addDrain(fmt.Sprintf("d%d", i), fmt.Sprintf("t%d", i%1000))
+		}
+		before := runtime.NumGoroutine()
+		startDeliverer(t, w, Options{})
+		synctest.Wait()
+		if n := runtime.NumGoroutine() - before; n > 5 {
+			t.Errorf("%d goroutines for 10,000 idle drains, want a few", n)
+		}
+	})
+}
+
+// TestAnyFailures mixes everything that can fail, stops and starts at random,
+// and wants what a team wants: all of it, in the end.
+func TestAnyFailures(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	rng := rand.New(rand.NewPCG(seed, 1))
+	failures := []error{
+		nil, nil, nil, nil, nil, nil,
+		refusal(500, "InternalError"), refusal(503, "SlowDown"), refusal(403, "AccessDenied"), refusal(404, "NoSuchBucket"),
+		&s3.Error{Answer: auditdrain.AWSAnswer{Message: "timed out"}}, errors.New("anything"),
+	}
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		var mu sync.Mutex
+		w.setAnswer(func(ctx context.Context, _ auditdrain.Drain, _ auditdrain.Event) (s3.PutResult, error) {
+			mu.Lock()
+			delay := time.Duration(rng.IntN(2000)) * time.Millisecond
+			err := failures[rng.IntN(len(failures))]
+			mu.Unlock()
+			if sleepErr := sleep(ctx, delay); sleepErr != nil {
+				return s3.PutResult{}, sleepErr
+			}
+			return s3.PutResult{}, err
+		})
+		for i := range 20 {
+			w.addDrain(fmt.Sprintf("d%d", i), fmt.Sprintf("t%d", i%7))
+		}
+		for range 20 {
+			d, stop := startDeliverer(t, w, Options{Window: 5, InFlight: 40, Grace: time.Second})
+			for range 30 {
+				mu.Lock()
+				team, n := fmt.Sprintf("t%d", rng.IntN(7)), rng.IntN(10)
+				mu.Unlock()
+				w.addEvents(team, n)
+				d.Wake(team)
+				time.Sleep(time.Second)
+			}
+			stop()
+		}
+		w.setAnswer(func(context.Context, auditdrain.Drain, auditdrain.Event) (s3.PutResult, error) {
+			return s3.PutResult{}, nil
+		})
+		startDeliverer(t, w, Options{})
+		time.Sleep(2 * probeMost)
+		for id, d := range w.drains {
+			want := len(w.events[d.TeamID])
+			if got := w.count(id); got != want || w.state(id).Cursor != uint64(want) {
+				t.Errorf("drain %s: %d events delivered, cursor %d, want %d", id, got, w.state(id).Cursor, want)
+			}
+		}
+	})
+}
