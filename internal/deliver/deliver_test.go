@@ -378,9 +378,14 @@ func TestBlockedDrainIsParkedAndProbed(t *testing.T) {
 			probes = append(probes, time.Now())
 			return s3.PutResult{}, refusal(403, "AccessDenied")
 		})
+		seen := func() []time.Time {
+			mu.Lock()
+			defer mu.Unlock()
+			return slices.Clone(probes)
+		}
 		d, _ := startDeliverer(t, w, Options{})
 		synctest.Wait()
-		first := len(probes) // the window that was under way when it was refused
+		first := len(seen()) // the window that was under way when it was refused
 		if first > firstWindow {
 			t.Errorf("%d writes before the drain was parked, want at most %d", first, firstWindow)
 		}
@@ -395,21 +400,21 @@ func TestBlockedDrainIsParkedAndProbed(t *testing.T) {
 			d.Wake("t")
 			synctest.Wait()
 		}
-		if len(probes) != first {
-			t.Errorf("new events made a parked drain write %d times", len(probes)-first)
+		if n := len(seen()); n != first {
+			t.Errorf("new events made a parked drain write %d times", n-first)
 		}
 		time.Sleep(24 * time.Hour)
-		synctest.Wait() // the detector of races does not count sleeping
-		gap := func(i int) time.Duration { return probes[i].Sub(probes[i-1]).Round(time.Second) }
+		all := seen()
+		gap := func(i int) time.Duration { return all[i].Sub(all[i-1]).Round(time.Second) }
 		if g := gap(first); g < 4*time.Second || g > 6*time.Second {
 			t.Errorf("the first probe came after %s, want 5 s ±20 %%", g)
 		}
-		for i := first; i < len(probes); i++ {
+		for i := first; i < len(all); i++ {
 			if g := gap(i); g > probeMost*6/5 {
 				t.Errorf("probe %d came after %s, want at most %s ±20 %%", i-first, g, probeMost)
 			}
 		}
-		if n := len(probes) - first; n < 200 || n > 400 {
+		if n := len(all) - first; n < 200 || n > 400 {
 			t.Errorf("%d probes in a day, want about 290", n)
 		}
 		mu.Lock()
