@@ -24,6 +24,8 @@ import (
 	"net/http"
 	"net/url"
 	"time"
+
+	"github.com/klauspost/compress/zstd"
 )
 
 // Client calls one server with one token. It is safe for concurrent use and
@@ -34,6 +36,10 @@ type Client struct {
 	http      http.Client
 	userAgent string
 	attempts  int
+
+	// compressor is used through EncodeAll only, which is safe for concurrent
+	// use and starts no goroutines.
+	compressor *zstd.Encoder
 }
 
 // Option changes how a Client works.
@@ -76,12 +82,18 @@ func New(baseURL, token string, opts ...Option) (*Client, error) {
 		}
 	}
 
+	compressor, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest))
+	if err != nil {
+		return nil, fmt.Errorf("set up compression: %w", err)
+	}
 	c := &Client{
 		base:      base,
 		token:     token,
 		http:      http.Client{Transport: defaultTransport()},
 		userAgent: "auditdrain-client",
 		attempts:  4,
+
+		compressor: compressor,
 	}
 	for _, opt := range opts {
 		opt(c)

@@ -4,17 +4,11 @@ import (
 	"context"
 	"net/http"
 
-	"github.com/klauspost/compress/zstd"
-
 	"github.com/auditdrain/auditdrain"
 )
 
 // compressFrom is the size from which a body is worth compressing.
 const compressFrom = 4 << 10
-
-// compressor is used through EncodeAll only, which is safe for concurrent use
-// and starts no goroutines.
-var compressor, _ = zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest)) // only wrong options make it fail
 
 // SendEvents sends a batch of events, one JSON object a line (as json.Encoder
 // writes them), and returns once all of them are durable. A batch is accepted
@@ -49,7 +43,7 @@ func (c *Client) sendEvents(ctx context.Context, team string, ndjson []byte, may
 		mayRetry: mayRetry,
 	}
 	if len(ndjson) >= compressFrom {
-		r.body = compressor.EncodeAll(ndjson, make([]byte, 0, len(ndjson)/4))
+		r.body = c.compressor.EncodeAll(ndjson, make([]byte, 0, len(ndjson)/4))
 		r.header.Set("Content-Encoding", "zstd")
 	}
 	var out auditdrain.EventsResult
