@@ -133,6 +133,7 @@ func TestConfigurationIsValidated(t *testing.T) {
 		"key":            sim.AddKey(awssim.Key{ARN: "arn:aws:kms:eu-west-1:111122223333:alias/x"}),
 		"bucket name":    sim.AddBucket(awssim.Bucket{Name: "../x", Account: customerAccount}),
 		"bucket account": sim.AddBucket(awssim.Bucket{Name: "abc"}),
+		"bucket default": sim.AddBucket(awssim.Bucket{Name: "abc", Account: customerAccount, Encryption: awssim.Encryption{Algorithm: "AES256", KMSKeyARN: keyARN}}),
 		"bucket region":  sim.AddBucket(awssim.Bucket{Name: "abc", Account: customerAccount, Region: "mars"}),
 	} {
 		if err == nil {

@@ -165,6 +165,12 @@ func (s *Sim) AddBucket(b Bucket) error {
 	if !regionRE.MatchString(b.Region) {
 		return fmt.Errorf("awssim: bucket %s: %q is not a region", b.Name, b.Region)
 	}
+	switch e := b.Encryption; {
+	case !slices.Contains([]string{"", "AES256", "aws:kms", "aws:kms:dsse"}, e.Algorithm):
+		return fmt.Errorf("awssim: bucket %s: %q is not an encryption algorithm", b.Name, e.Algorithm)
+	case e.KMSKeyARN != "" && (!kmsARNRE.MatchString(e.KMSKeyARN) || !strings.HasPrefix(e.Algorithm, "aws:kms")):
+		return fmt.Errorf("awssim: bucket %s: %q with key %q is not an encryption", b.Name, e.Algorithm, e.KMSKeyARN)
+	}
 	if err := s.objects.addBucket(b.Name); err != nil {
 		return fmt.Errorf("awssim: bucket %s: %w", b.Name, err)
 	}

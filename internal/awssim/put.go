@@ -126,9 +126,6 @@ func requestedEncryption(h http.Header, b Bucket) (algorithm, keyID string, err 
 		if algorithm == "AES256" || b.Encryption.Algorithm == "" {
 			return "AES256", "", nil
 		}
-		if b.Encryption.Algorithm == "AES256" {
-			return "AES256", "", nil
-		}
 		return b.Encryption.Algorithm, b.Encryption.KMSKeyARN, nil
 	}
 	return "", "", invalidArgument("The encryption method specified is not supported", "x-amz-server-side-encryption", algorithm)

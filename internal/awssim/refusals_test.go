@@ -358,6 +358,25 @@ func TestS3Refusals(t *testing.T) {
 			status:  403, code: "InvalidAccessKeyId",
 		},
 		{
+			name: "no date",
+			attempt: func(a *attempt) {
+				a.tamper = func(r *http.Request) { r.Header.Set("X-Amz-Date", "yesterday") }
+			},
+			status: 403, code: "AccessDenied", message: "AWS authentication requires a valid Date or x-amz-date header",
+		},
+		{
+			name:    "another way of signing",
+			attempt: func(a *attempt) { a.tamper = replaceAuthorization("AWS4-HMAC-SHA256", "AWS") },
+			status:  400, code: "InvalidRequest",
+			message: "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.",
+		},
+		{
+			name:    "half an authorization",
+			attempt: func(a *attempt) { a.tamper = replaceAuthorization("Signature=", "Sig=") },
+			status:  400, code: "AuthorizationHeaderMalformed",
+			message: "The authorization header is malformed; the authorization header requires three components: Credential, SignedHeaders, and Signature.",
+		},
+		{
 			name:    "anonymous",
 			attempt: func(a *attempt) { a.tamper = func(r *http.Request) { r.Header.Del("Authorization") } },
 			status:  403, code: "AccessDenied", message: "Access Denied",

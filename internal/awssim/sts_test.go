@@ -130,6 +130,18 @@ func TestSTSRefusals(t *testing.T) {
 			status:  403, code: "SignatureDoesNotMatch", message: "Credential should be scoped to a valid region. ",
 		},
 		{
+			name: "STS: no date", form: url.Values{},
+			attempt: func(a *attempt) {
+				a.tamper = func(r *http.Request) { r.Header.Set("X-Amz-Date", "yesterday") }
+			},
+			status: 400, code: "IncompleteSignature",
+		},
+		{
+			name: "STS: anonymous", form: url.Values{},
+			attempt: func(a *attempt) { a.tamper = func(r *http.Request) { r.Header.Del("Authorization") } },
+			status:  403, code: "MissingAuthenticationToken", message: "Request is missing Authentication Token",
+		},
+		{
 			name: "STS: unknown action", form: url.Values{"Action": {"Frobnicate"}},
 			status: 400, code: "InvalidAction", message: "Could not find operation Frobnicate for version 2011-06-15",
 		},
