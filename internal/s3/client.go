@@ -18,13 +18,11 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
@@ -43,8 +41,9 @@ const (
 	stsTimeout    = 15 * time.Second
 	idleTimeout   = 60 * time.Second
 
-	// maxConnsPerHost bounds the connections to one bucket's host.
-	maxConnsPerHost = 256
+	// maxIdlePerHost is how many connections to one host are kept for reuse.
+	// All drains share a host where they are addressed path-style.
+	maxIdlePerHost = 1024
 )
 
 // Config is what a Client is made of.
@@ -61,16 +60,15 @@ type Client struct {
 	now       func() time.Time
 	region    string // of our own STS calls; may be empty
 	sts       *sts.Client
-	signer    *v4.Signer
-	transport http.RoundTripper
+	transport *http.Transport
 	endpoints awss3.Options
+	caller    identity // whom customers' roles trust: the writer role, or what we run as
 
 	// clockOffset is what to add to our clock to get S3's, in nanoseconds.
 	clockOffset atomic.Int64
 
-	mu       sync.Mutex
-	sessions map[sessionKey]*session
-	identity string // ARN of our caller; "" until AWS has told
+	mu        sync.Mutex
+	callerARN string // "" until AWS has told
 }
 
 // LoadConfig finds credentials, region and endpoints the way every AWS tool
@@ -93,7 +91,6 @@ func New(cfg Config) *Client {
 	}
 	transport := newTransport(cfg.AWS.HTTPClient)
 	awsCfg := cfg.AWS.Copy()
-	awsCfg.HTTPClient = recorder{&http.Client{Transport: transport}}
 	// Repeating is delivery's business, which knows who waits for what.
 	awsCfg.Retryer = func() aws.Retryer { return aws.NopRetryer{} }
 	if awsCfg.Region == "" {
@@ -104,16 +101,12 @@ func New(cfg Config) *Client {
 		now:       now,
 		region:    cfg.AWS.Region,
 		sts:       sts.NewFromConfig(awsCfg),
-		signer:    v4.NewSigner(),
 		transport: transport,
 		endpoints: awss3.NewFromConfig(awsCfg).Options(),
-		sessions:  make(map[sessionKey]*session),
 	}
+	c.caller = &chain{cfg.AWS.Credentials}
 	if cfg.WriterRoleARN != "" {
-		writer := &writerRole{client: c, sts: c.sts, arn: cfg.WriterRoleARN, own: cfg.AWS.Credentials}
-		awsCfg.Credentials = aws.NewCredentialsCache(writer,
-			func(o *aws.CredentialsCacheOptions) { o.ExpiryWindow = 5 * time.Minute })
-		c.sts = sts.NewFromConfig(awsCfg)
+		c.caller = c.writerRole(cfg.WriterRoleARN, c.caller)
 	}
 	return c
 }
@@ -132,9 +125,11 @@ func newTransport(client aws.HTTPClient) *http.Transport {
 	t.TLSHandshakeTimeout = tlsTimeout
 	t.ResponseHeaderTimeout = headerTimeout
 	t.IdleConnTimeout = idleTimeout
-	t.MaxIdleConns = 0 // bounded per host
-	t.MaxIdleConnsPerHost = maxConnsPerHost
-	t.MaxConnsPerHost = maxConnsPerHost
+	t.MaxIdleConns = 0 // bounded per host, and S3 closes them after seconds
+	t.MaxIdleConnsPerHost = maxIdlePerHost
+	// Delivery bounds what is under way, and each drain's share of it. A
+	// bound here would let a bucket that hangs starve others of its host.
+	t.MaxConnsPerHost = 0
 	t.DisableCompression = true
 	// S3 speaks HTTP/1.1 only; saying so saves a negotiation.
 	t.ForceAttemptHTTP2 = false
@@ -144,73 +139,14 @@ func newTransport(client aws.HTTPClient) *http.Transport {
 	return t
 }
 
-// writerRole assumes the configured writer role, unless the service already
-// runs as that role: a role that may not assume itself need not be changed.
-type writerRole struct {
-	client *Client
-	sts    *sts.Client // with our own credentials
-	arn    string
-	own    aws.CredentialsProvider
+// serverNow is the time by S3's clock, as far as it has told us.
+func (c *Client) serverNow() time.Time {
+	return c.now().Add(time.Duration(c.clockOffset.Load()))
 }
 
-func (w *writerRole) Retrieve(ctx context.Context) (aws.Credentials, error) {
-	ctx, cancel := context.WithTimeout(ctx, stsTimeout)
-	defer cancel()
-	self, err := w.sts.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
-	if err == nil && sameRole(aws.ToString(self.Arn), w.arn) {
-		return w.own.Retrieve(ctx)
+// adjustClock takes over the clock of a server that found ours too far off.
+func (c *Client) adjustClock(e *Error) {
+	if server, ok := serverTime(e); ok {
+		c.clockOffset.Store(int64(server.Sub(c.now())))
 	}
-	return w.client.assume(ctx, w.sts, &sts.AssumeRoleInput{
-		RoleArn:         aws.String(w.arn),
-		RoleSessionName: aws.String("auditdrain"),
-		DurationSeconds: aws.Int32(int32(sessionDuration / time.Second)),
-	})
-}
-
-// sameRole reports whether callerARN, as STS tells it, is a session of the
-// role. STS leaves out the role's path.
-func sameRole(callerARN, roleARN string) bool {
-	role, ok := auditdrain.ParseRoleARN(roleARN)
-	if !ok {
-		return false
-	}
-	return strings.HasPrefix(callerARN, fmt.Sprintf("arn:%s:sts::%s:assumed-role/%s/", role.Partition, role.Account, role.Name))
-}
-
-// CallerARN returns who AWS says we are, once it has been asked; this is whom
-// customers' trust policies must name. It asks AWS at most once successfully.
-func (c *Client) CallerARN(ctx context.Context) (string, error) {
-	c.mu.Lock()
-	identity := c.identity
-	c.mu.Unlock()
-	if identity != "" {
-		return identity, nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, stsTimeout)
-	defer cancel()
-	ctx, rec := record(ctx)
-	out, err := c.sts.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
-	if err != nil {
-		return "", c.stsError("GetCallerIdentity", rec, err)
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.identity = aws.ToString(out.Arn)
-	return c.identity, nil
-}
-
-// RoleOf turns the ARN of a role's session, as CallerARN tells it, into the
-// role's own ARN, which is what a trust policy names. Other ARNs are returned
-// as they are. The role's path is not known to STS; a role with a path must
-// be configured.
-func RoleOf(callerARN string) string {
-	parts := strings.SplitN(callerARN, ":", 6)
-	if len(parts) != 6 || parts[2] != "sts" {
-		return callerARN
-	}
-	resource := strings.Split(parts[5], "/")
-	if len(resource) < 2 || resource[0] != "assumed-role" {
-		return callerARN
-	}
-	return fmt.Sprintf("arn:%s:iam::%s:role/%s", parts[1], parts[4], resource[1])
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -18,6 +19,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go/encoding/httpbinding"
 
 	"github.com/auditdrain/auditdrain"
@@ -28,20 +30,20 @@ type Options struct {
 	// Unconditional leaves out If-None-Match: the store has said before that
 	// it does not implement it.
 	Unconditional bool
-	// Test writes under test/, with a session of its own that is not reused.
+	// Test writes under test/.
 	Test bool
 }
 
-// Destination writes the events of one drain. It is safe for concurrent use
-// and holds no connection.
+// Destination writes the events of one drain, with a session of its own. It
+// is safe for concurrent use and holds no connection.
 type Destination struct {
 	client        *Client
 	delivery      auditdrain.Delivery
-	base          *url.URL // scheme, host and, path-style, the bucket
+	base          url.URL // scheme, host and, path-style, the bucket
 	owner         string
 	sessionARN    string
-	key           sessionKey
 	session       *session
+	signer        *v4.Signer // it remembers one session's signing key
 	test          bool
 	unconditional atomic.Bool
 }
@@ -63,18 +65,9 @@ func (c *Client) Open(d auditdrain.Drain, opts Options) (*Destination, error) {
 	if !ok {
 		return nil, auditdrain.Errorf(auditdrain.CodeBadRequest, "delivery.roleArn: %q is not an IAM role ARN", d.Delivery.RoleARN)
 	}
-	bucket, _ := d.Delivery.SplitEndpoint()
-	o := c.endpoints
-	endpoint, err := o.EndpointResolverV2.ResolveEndpoint(context.Background(), awss3.EndpointParameters{
-		Bucket:         aws.String(bucket),
-		Region:         aws.String(d.Delivery.Region),
-		Endpoint:       o.BaseEndpoint,
-		ForcePathStyle: aws.Bool(o.UsePathStyle),
-		UseFIPS:        aws.Bool(o.EndpointOptions.UseFIPSEndpoint == aws.FIPSEndpointStateEnabled),
-		UseDualStack:   aws.Bool(o.EndpointOptions.UseDualStackEndpoint == aws.DualStackEndpointStateEnabled),
-	}.WithDefaults())
+	base, err := c.endpoint(d.Delivery)
 	if err != nil {
-		return nil, fmt.Errorf("find the endpoint of bucket %s in %s: %w", bucket, d.Delivery.Region, err)
+		return nil, err
 	}
 	policy, err := sessionPolicy(d.Delivery)
 	if err != nil {
@@ -84,73 +77,95 @@ func (c *Client) Open(d auditdrain.Drain, opts Options) (*Destination, error) {
 	if d.ID != "" {
 		name = "auditdrain-" + d.ID
 	}
+	region := c.stsRegion(d.Delivery.Region)
+	in := &sts.AssumeRoleInput{
+		RoleArn:         aws.String(d.Delivery.RoleARN),
+		RoleSessionName: aws.String(name),
+		ExternalId:      aws.String(c.namespace.ExternalID(d.TeamID)),
+		DurationSeconds: aws.Int32(int32(sessionDuration / time.Second)),
+		Policy:          aws.String(policy),
+	}
 	dest := &Destination{
-		client:   c,
-		delivery: d.Delivery,
-		base:     &endpoint.URI,
-		owner:    role.Account,
-		key: sessionKey{
-			roleARN:    d.Delivery.RoleARN,
-			externalID: c.namespace.ExternalID(d.TeamID),
-			name:       name,
-			policy:     policy,
-			stsRegion:  c.stsRegion(d.Delivery.Region),
-		},
+		client:     c,
+		delivery:   d.Delivery,
+		base:       base,
+		owner:      role.Account,
 		sessionARN: fmt.Sprintf("arn:%s:sts::%s:assumed-role/%s/%s", role.Partition, role.Account, role.Name, name),
-		test:       opts.Test,
+		session: newSession(c.serverNow, func(ctx context.Context) (aws.Credentials, error) {
+			return c.assumeRole(ctx, c.caller, region, in)
+		}),
+		signer: v4.NewSigner(),
+		test:   opts.Test,
 	}
 	dest.unconditional.Store(opts.Unconditional)
-	if opts.Test {
-		dest.session = c.newSession(dest.key)
-	} else {
-		dest.session = c.session(dest.key)
-	}
 	return dest, nil
 }
 
-// Close forgets the destination's session. Writes under way may finish.
-func (d *Destination) Close() {
-	if !d.test {
-		d.client.forget(d.key)
+// endpoint returns where d's bucket is, by the SDK's rules: in the bucket's
+// own host where its name allows TLS there, else in the path.
+func (c *Client) endpoint(d auditdrain.Delivery) (url.URL, error) {
+	bucket, _ := d.SplitEndpoint()
+	o := c.endpoints
+	endpoint, err := o.EndpointResolverV2.ResolveEndpoint(context.Background(), awss3.EndpointParameters{
+		Bucket:   aws.String(bucket),
+		Region:   aws.String(d.Region),
+		Endpoint: o.BaseEndpoint,
+		// A store that stands in for S3 need not have a host for each bucket.
+		// The AWS command line does the same.
+		ForcePathStyle: aws.Bool(o.BaseEndpoint != nil),
+		UseFIPS:        aws.Bool(o.EndpointOptions.UseFIPSEndpoint == aws.FIPSEndpointStateEnabled),
+		UseDualStack:   aws.Bool(o.EndpointOptions.UseDualStackEndpoint == aws.DualStackEndpointStateEnabled),
+	}.WithDefaults())
+	if err != nil {
+		return url.URL{}, fmt.Errorf("find the endpoint of bucket %s in %s: %w", bucket, d.Region, err)
 	}
+	return endpoint.URI, nil
 }
+
+// Close forgets the session. Writes under way may finish.
+func (d *Destination) Close() { d.session.forget() }
 
 // Put writes e's object and returns when S3 has confirmed it, or when it
 // was there already. It may be repeated after any error: the bytes are the
-// same. What AWS answered to a call that failed is an *Error. An expired
-// session and a clock that differs from S3's are mended here, once a call.
+// same. Its errors are *Error. An expired session and a clock that differs
+// from S3's are mended here, once a call.
 func (d *Destination) Put(ctx context.Context, e auditdrain.Event) (PutResult, error) {
 	ctx, cancel := context.WithTimeout(ctx, putTimeout)
 	defer cancel()
 	key := d.delivery.ObjectKey(e, d.test)
 	body := d.delivery.ObjectBody(e)
 
-	mended := false
-	for {
+	unconditional := d.unconditional.Load()
+	for mended := false; ; mended = true {
 		creds, err := d.session.credentials(ctx)
 		if err != nil {
-			return PutResult{}, err
+			return PutResult{}, d.noSession(err, key)
 		}
-		unconditional := d.unconditional.Load()
 		put, answer := d.put(ctx, creds, key, body, unconditional)
-		result := PutResult{Key: key, Existed: put == existed, Unconditional: unconditional}
+		if put == notImplemented {
+			unconditional = true
+			put, answer = d.put(ctx, creds, key, body, unconditional)
+		}
 		switch put {
-		case written, existed:
-			return result, nil
-		case notImplemented:
-			d.unconditional.Store(true)
-			continue
+		case written:
+			// Only now is it sure that the condition was what the store has
+			// not implemented.
+			if unconditional {
+				d.unconditional.Store(true)
+			}
+			return PutResult{Key: key, Unconditional: unconditional}, nil
+		case existed:
+			return PutResult{Key: key, Existed: true}, nil
 		case sessionRefused:
 			d.session.drop(creds)
 		case clockSkewed:
 			d.client.adjustClock(answer)
-		case refused:
+		default:
 			return PutResult{}, answer
 		}
 		if mended {
 			return PutResult{}, answer
 		}
-		mended = true
 	}
 }
 
@@ -161,7 +176,7 @@ const (
 	refused        outcome = iota // see the *Error
 	written                       // 2xx
 	existed                       // 412 on our condition
-	notImplemented                // 501 on our condition
+	notImplemented                // 501, perhaps because of our condition
 	sessionRefused                // a new session may help
 	clockSkewed                   // signing with the server's clock may help
 )
@@ -176,24 +191,26 @@ func (d *Destination) put(ctx context.Context, creds aws.Credentials, key string
 		return refused, d.noAnswer(key, err)
 	}
 	defer resp.Body.Close()
-	answerBody, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if resp.StatusCode/100 == 2 {
-		// The object is there, even if we could not read the rest.
+		// The object is there, even if the rest cannot be read. Reading it
+		// lets the connection be used again.
+		_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, maxAnswer))
 		return written, nil
 	}
-	if err != nil {
-		return refused, d.noAnswer(key, fmt.Errorf("read the answer (HTTP %d): %w", resp.StatusCode, err))
-	}
-	answer := newS3Error(resp, answerBody, d.client.now())
+	answerBody, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	answer := newAnswer("s3", "PutObject", resp.StatusCode, resp.Header, answerBody, d.client.now(), creds)
+	answer.brokeOff(err)
 	d.complete(answer, key)
-	switch code := answer.Answer.Code; {
+	switch {
 	case resp.StatusCode == http.StatusPreconditionFailed && !unconditional:
 		return existed, nil
 	case resp.StatusCode == http.StatusNotImplemented && !unconditional:
 		return notImplemented, answer
-	case code == "ExpiredToken", code == "InvalidToken", code == "InvalidAccessKeyId", code == "TokenRefreshRequired":
+	}
+	switch answer.Answer.Code {
+	case "ExpiredToken", "InvalidToken", "InvalidAccessKeyId", "TokenRefreshRequired":
 		return sessionRefused, answer
-	case code == "RequestTimeTooSkewed":
+	case "RequestTimeTooSkewed":
 		return clockSkewed, answer
 	}
 	return refused, answer
@@ -241,10 +258,14 @@ func (d *Destination) request(ctx context.Context, creds aws.Credentials, key st
 		GetBody:       func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil },
 		ContentLength: int64(len(body)),
 	}).WithContext(ctx)
-	now := d.client.now().Add(time.Duration(d.client.clockOffset.Load()))
-	err := d.client.signer.SignHTTP(ctx, creds, req, digest, "s3", d.delivery.Region, now,
-		func(o *v4.SignerOptions) { o.DisableURIPathEscaping = true })
-	return req, err
+	if err := d.signer.SignHTTP(ctx, creds, req, digest, "s3", d.delivery.Region, d.client.serverNow(),
+		func(o *v4.SignerOptions) { o.DisableURIPathEscaping = true }); err != nil {
+		return nil, err
+	}
+	// Tells net/http, and nobody else, that it may repeat the request when a
+	// connection that it had kept turns out to have been closed by S3.
+	header["Idempotency-Key"] = nil
+	return req, nil
 }
 
 // complete adds to an answer what AWS does not repeat.
@@ -261,9 +282,15 @@ func (d *Destination) noAnswer(key string, err error) *Error {
 	return e
 }
 
-// adjustClock takes over the clock of a server that found ours too far off.
-func (c *Client) adjustClock(e *Error) {
-	if server, ok := serverTime(e); ok {
-		c.clockOffset.Store(int64(server.Sub(c.now())))
+// noSession is why an object could not even be sent. The error of the call
+// to STS may be shared by many writes.
+func (d *Destination) noSession(err error, key string) *Error {
+	shared, ok := errors.AsType[*Error](err)
+	if !ok { // our context has ended while another write made the call
+		shared = noAnswer("sts", "AssumeRole", err, d.client.now())
+		shared.Answer.RoleARN = d.delivery.RoleARN
 	}
+	e := *shared
+	e.Answer.Key = key
+	return &e
 }

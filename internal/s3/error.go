@@ -1,19 +1,15 @@
 package s3
 
 import (
-	"bytes"
-	"context"
 	"encoding/xml"
 	"errors"
 	"fmt"
-	"io"
-	"maps"
 	"net/http"
-	"regexp"
 	"strings"
 	"time"
 
-	"github.com/aws/smithy-go"
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
 
 	"github.com/auditdrain/auditdrain"
 )
@@ -46,18 +42,28 @@ func (c Class) String() string {
 }
 
 // Error is a call to AWS that failed, with AWS's answer, or with the reason
-// why none came.
+// why none came. It holds no credentials.
 type Error struct {
 	Answer auditdrain.AWSAnswer
-	cause  error // why there was no answer, or nil
+	cause  error // why there is no answer, or not all of it
 }
+
+// AWSAnswer is what AWS answered, for people.
+func (e *Error) AWSAnswer() auditdrain.AWSAnswer { return e.Answer }
 
 func (e *Error) Error() string {
 	a := &e.Answer
-	if a.HTTPStatus == 0 {
-		return fmt.Sprintf("%s %s: no answer from AWS: %s", a.Service, a.Operation, a.Message)
+	s := a.Service + " " + a.Operation
+	if a.Operation == "AssumeRole" && a.RoleARN != "" {
+		s += " of " + a.RoleARN // which may be the writer role
 	}
-	s := fmt.Sprintf("%s %s: HTTP %d", a.Service, a.Operation, a.HTTPStatus)
+	switch {
+	case a.HTTPStatus == 0 && a.Host == "":
+		return s + ": not sent: " + a.Message
+	case a.HTTPStatus == 0:
+		return s + ": no answer from " + a.Host + ": " + a.Message
+	}
+	s += fmt.Sprintf(": HTTP %d", a.HTTPStatus)
 	if a.Code != "" {
 		s += " " + a.Code
 	}
@@ -70,22 +76,34 @@ func (e *Error) Error() string {
 	return s
 }
 
+// Unwrap gives what ended the call, where that was not AWS: context.Canceled,
+// for one.
 func (e *Error) Unwrap() error { return e.cause }
 
 // Class tells what to do about e. It goes by status and code; messages differ
 // between AWS and stores that are compatible with it.
 func (e *Error) Class() Class {
-	switch code := e.Answer.Code; code {
-	case "SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded", "TooManyRequestsException", "RequestThrottled":
+	code := e.Answer.Code
+	if _, ok := retry.DefaultThrottleErrorCodes[strings.TrimPrefix(code, "KMS.")]; ok {
 		return Throttled
+	}
+	switch code {
 	case "RequestTimeout", "IncompleteBody", "BadDigest", "XAmzContentSHA256Mismatch",
-		"OperationAborted", "ConditionalRequestConflict", "RequestTimeTooSkewed":
+		"OperationAborted", "ConditionalRequestConflict",
+		// A new session, or the server's clock, has been tried at once.
+		"ExpiredToken", "TokenRefreshRequired", "RequestTimeTooSkewed":
 		return Transient
+	case "":
+		if e.cause != nil {
+			return Transient // whatever the rest of the answer said
+		}
 	}
 	switch status := e.Answer.HTTPStatus; {
 	case status == http.StatusServiceUnavailable, status == http.StatusTooManyRequests:
 		return Throttled
-	case status == 0, status >= 500, status == http.StatusRequestTimeout, status == http.StatusConflict,
+	case status == http.StatusNotImplemented:
+		return Blocked
+	case status == 0, status/100 == 2, status >= 500, status == http.StatusRequestTimeout, status == http.StatusConflict,
 		status == http.StatusTemporaryRedirect: // a new bucket whose name has not spread yet
 		return Transient
 	}
@@ -95,61 +113,74 @@ func (e *Error) Class() Class {
 // ClassOf is the class of any error that Put returns. One that is not AWS's
 // passes or is a bug; in neither case may an event be given up.
 func ClassOf(err error) Class {
-	var e *Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Class()
 	}
 	return Transient
 }
 
-// errorBody is S3's <Error>, and the inside of STS's <ErrorResponse>.
+// errorBody is S3's <Error>, or STS's <ErrorResponse> with an <Error> in it.
 type errorBody struct {
 	Code       string
 	Message    string
 	RequestID  string `xml:"RequestId"`
 	HostID     string `xml:"HostId"`
 	ServerTime string
+	Error      struct{ Code, Message string }
 }
 
-// newS3Error keeps an answer of S3 that is not a success.
-func newS3Error(resp *http.Response, body []byte, now time.Time) *Error {
-	var parsed errorBody
-	// A body that is not XML is shown as it is; status and headers decide.
-	_ = xml.Unmarshal(body, &parsed)
-	e := &Error{Answer: auditdrain.AWSAnswer{
-		Service:           "s3",
-		Operation:         "PutObject",
-		HTTPStatus:        resp.StatusCode,
-		Code:              parsed.Code,
-		Message:           parsed.Message,
-		RequestID:         resp.Header.Get("x-amz-request-id"),
-		ExtendedRequestID: resp.Header.Get("x-amz-id-2"),
-		Time:              now.UnixMilli(),
-		Headers:           maps.Clone(resp.Header),
-		Body:              redact(body),
-	}}
-	if e.Answer.RequestID == "" {
-		e.Answer.RequestID = parsed.RequestID
+func parseBody(body []byte) errorBody {
+	var b errorBody
+	// A body that is not XML, or not all of it, is shown as it is; status and
+	// headers decide.
+	_ = xml.Unmarshal(body, &b)
+	if b.Code == "" && b.Message == "" {
+		b.Code, b.Message = b.Error.Code, b.Error.Message
 	}
-	if e.Answer.ExtendedRequestID == "" {
-		e.Answer.ExtendedRequestID = parsed.HostID
-	}
-	if e.Answer.Message == "" {
-		e.Answer.Message = http.StatusText(resp.StatusCode)
-	}
-	return e
+	return b
 }
 
-// serverTime is the clock of the server that sent e.
-func serverTime(e *Error) (time.Time, bool) {
-	var parsed errorBody
-	if xml.Unmarshal([]byte(e.Answer.Body), &parsed) == nil {
-		if t, err := time.Parse(time.RFC3339, parsed.ServerTime); err == nil {
-			return t, true
+// newAnswer keeps an answer that is not a success, less the credentials that
+// the call was signed with.
+func newAnswer(service, operation string, status int, header http.Header, body []byte, now time.Time, creds aws.Credentials) *Error {
+	parsed := parseBody(body)
+	kept := make(map[string][]string, len(header))
+	for name, values := range header {
+		for _, v := range values {
+			kept[name] = append(kept[name], clean(v, creds))
 		}
 	}
-	t, err := http.ParseTime(http.Header(e.Answer.Headers).Get("Date"))
-	return t, err == nil
+	first := func(values ...string) string {
+		for _, v := range values {
+			if v != "" {
+				return clean(v, creds)
+			}
+		}
+		return ""
+	}
+	return &Error{Answer: auditdrain.AWSAnswer{
+		Service:           service,
+		Operation:         operation,
+		HTTPStatus:        status,
+		Code:              first(parsed.Code),
+		Message:           first(parsed.Message, http.StatusText(status)),
+		RequestID:         first(header.Get("x-amz-request-id"), header.Get("x-amzn-requestid"), parsed.RequestID),
+		ExtendedRequestID: first(header.Get("x-amz-id-2"), parsed.HostID),
+		Time:              now.UnixMilli(),
+		Headers:           kept,
+		Body:              clean(redact(body), creds),
+	}}
+}
+
+// brokeOff notes that not all of the answer could be read, if err is why.
+func (e *Error) brokeOff(err error) {
+	if err == nil {
+		return
+	}
+	e.cause = err
+	if e.Answer.Code == "" {
+		e.Answer.Message = "the answer broke off: " + plain(err)
+	}
 }
 
 // noAnswer is a call that got none.
@@ -160,90 +191,11 @@ func noAnswer(service, operation string, err error, now time.Time) *Error {
 	}
 }
 
-// stsError keeps what STS answered, from the recording of the SDK's call.
-func (c *Client) stsError(operation string, rec *recording, err error) *Error {
-	if rec.status == 0 {
-		e := noAnswer("sts", operation, err, c.now())
-		e.Answer.Host = rec.host
-		return e
+// serverTime is the clock of the server that sent e.
+func serverTime(e *Error) (time.Time, bool) {
+	if t, err := time.Parse(time.RFC3339, parseBody([]byte(e.Answer.Body)).ServerTime); err == nil {
+		return t, true
 	}
-	e := &Error{cause: err, Answer: auditdrain.AWSAnswer{
-		Service:    "sts",
-		Operation:  operation,
-		HTTPStatus: rec.status,
-		RequestID:  rec.header.Get("x-amzn-RequestId"),
-		Time:       c.now().UnixMilli(),
-		Headers:    rec.header,
-		Body:       redact(rec.body),
-		Host:       rec.host,
-	}}
-	var api smithy.APIError
-	if errors.As(err, &api) {
-		e.Answer.Code, e.Answer.Message = api.ErrorCode(), api.ErrorMessage()
-	} else {
-		e.Answer.Message = plain(err)
-	}
-	c.mu.Lock()
-	e.Answer.CallerARN = c.identity
-	c.mu.Unlock()
-	return e
+	t, err := http.ParseTime(http.Header(e.Answer.Headers).Get("Date"))
+	return t, err == nil
 }
-
-// secrets are the elements in which S3 echoes what a request was signed with.
-var secrets = regexp.MustCompile(`(?s)<(Token-\d+|StringToSign|StringToSignBytes|CanonicalRequest|CanonicalRequestBytes|SignatureProvided)>.*?(</|$)`)
-
-// redact takes credentials out of an answer's body.
-func redact(body []byte) string {
-	return strings.ToValidUTF8(secrets.ReplaceAllString(string(body), "<$1>[redacted]$2"), "�")
-}
-
-// plain is the innermost reason of a transport error: the wrappers of
-// net/http and the SDK repeat the operation and hide the point.
-func plain(err error) string {
-	if errors.Is(err, context.DeadlineExceeded) {
-		return "timed out: " + err.Error()
-	}
-	return err.Error()
-}
-
-// recording is what came back for one call that the SDK made.
-type recording struct {
-	host   string
-	status int
-	header http.Header
-	body   []byte
-}
-
-type recordingKey struct{}
-
-// record returns a context in which the SDK's call is recorded.
-func record(ctx context.Context) (context.Context, *recording) {
-	rec := new(recording)
-	return context.WithValue(ctx, recordingKey{}, rec), rec
-}
-
-// recorder is an HTTP client for the SDK that keeps the raw answer where the
-// context asks for it: the SDK's errors drop headers and body.
-type recorder struct{ client *http.Client }
-
-func (r recorder) Do(req *http.Request) (*http.Response, error) {
-	rec, _ := req.Context().Value(recordingKey{}).(*recording)
-	if rec != nil {
-		rec.host = req.URL.Host
-	}
-	resp, err := r.client.Do(req)
-	if err != nil || rec == nil || resp.StatusCode/100 == 2 {
-		return resp, err
-	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
-	resp.Body.Close()
-	if err != nil {
-		return nil, fmt.Errorf("read the answer (HTTP %d): %w", resp.StatusCode, err)
-	}
-	resp.Body = io.NopCloser(bytes.NewReader(body))
-	rec.status, rec.header, rec.body = resp.StatusCode, resp.Header.Clone(), body
-	return resp, nil
-}
-
-// AWSAnswer is what AWS answered, for people.
-func (e *Error) AWSAnswer() auditdrain.AWSAnswer { return e.Answer }

@@ -23,14 +23,15 @@ var partitions = []struct{ prefix, partition, dnsSuffix string }{
 // partitions have no location constraint of their own in it.
 var regions = func() map[string]bool {
 	known := map[string]bool{
-		"us-east-1":      true, // the default, so not a location constraint
-		"eusc-de-east-1": true,
-		"us-iso-east-1":  true,
-		"us-iso-west-1":  true,
-		"us-isob-east-1": true,
-		"us-isob-west-1": true,
-		"eu-isoe-west-1": true,
-		"us-isof-east-1": true,
+		"us-east-1":       true, // the default, so not a location constraint
+		"eusc-de-east-1":  true,
+		"us-iso-east-1":   true,
+		"us-iso-west-1":   true,
+		"us-isob-east-1":  true,
+		"us-isob-west-1":  true,
+		"eu-isoe-west-1":  true,
+		"us-isof-east-1":  true,
+		"us-isof-south-1": true,
 	}
 	for _, r := range types.BucketLocationConstraint("").Values() {
 		if r != types.BucketLocationConstraintEu { // an old name for eu-west-1

@@ -8,7 +8,7 @@ import (
 
 // Test writes e under test/, by the code path of every delivery but with a
 // session of its own: a role that was mended or broken a minute ago shows.
-// The error of a call that AWS refused is an *Error.
+// Everything that AWS, or the way to it, can be blamed for is an *Error.
 func (c *Client) Test(ctx context.Context, d auditdrain.Drain, e auditdrain.Event) (key string, err error) {
 	dest, err := c.Open(d, Options{Test: true})
 	if err != nil {
