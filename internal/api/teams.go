@@ -74,11 +74,11 @@ func (s *Server) createToken(c *call) (any, error) {
 	}
 	if c.token.Role != auditdrain.RoleOperator {
 		switch {
-		case token.TeamID != c.token.TeamID:
-			return nil, auditdrain.Errorf(auditdrain.CodeForbidden, "this token is not for team %q", in.TeamID)
 		case token.Role != auditdrain.RoleOwner && token.Role != auditdrain.RoleViewer:
 			// A customer that could send events could forge its own log.
 			return nil, auditdrain.Errorf(auditdrain.CodeForbidden, "an owner cannot make tokens with role %q: use owner or viewer", token.Role)
+		case token.TeamID != c.token.TeamID:
+			return nil, auditdrain.Errorf(auditdrain.CodeForbidden, "this token is not for team %q", in.TeamID)
 		}
 	}
 	if err := s.Tokens.CreateToken(c.Context(), token); err != nil {
