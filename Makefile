@@ -1,0 +1,36 @@
+# What a contributor needs:
+#
+#   make build   bin/auditdrain, a static binary
+#   make test    install what tests need, run all of them
+#   make check   only format, vet and staticcheck
+#   make bench   one table of speed, on this machine
+#   make fuzz    every fuzz target for FUZZTIME (30s)
+
+FUZZTIME ?= 30s
+
+STATICCHECK = go tool -modfile=$(CURDIR)/test/tools/go.mod staticcheck
+
+# What a developer happens to have set must not change a result.
+unexport $(filter AWS_% AUDITDRAIN_% GOFLAGS GOWORK NODE_OPTIONS,$(.VARIABLES))
+
+.PHONY: build test check bench fuzz
+
+build:
+	CGO_ENABLED=0 go build -trimpath -o bin/auditdrain ./cmd/auditdrain
+
+test:
+	@test/all.sh
+
+check:
+	@files=$$(find . -name node_modules -prune -o -name '*.go' -print0 | xargs -0 gofmt -l) && \
+	if [ -n "$$files" ]; then echo "not formatted, run gofmt -w:" $$files; exit 1; fi
+	go vet ./...
+	cd test/duckdb && go vet ./...
+	$(STATICCHECK) ./...
+	cd test/duckdb && $(STATICCHECK) ./...
+
+bench:
+	go run ./test/bench
+
+fuzz:
+	@FUZZTIME=$(FUZZTIME) test/fuzz.sh

@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# Runs every check and test, also after one has failed, and exits with 0 only
+# if all have passed. This is `make test`.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+# Whatever tests leave behind goes with this folder.
+TMPDIR=$(mktemp -d)
+export TMPDIR
+trap 'chmod -R u+w "$TMPDIR"; rm -rf "$TMPDIR"' EXIT
+
+summary=
+failed=0
+
+# step NAME COMMAND... runs a command and notes how it went.
+step() {
+	local name=$1 start=$SECONDS result=passed
+	shift
+	printf '\n== %s\n' "$name"
+	"$@" || result=FAILED
+	[ "$result" = passed ] || failed=1
+	summary+=$(printf '%-10s %s, %d s' "$name" "$result" $((SECONDS - start)))$'\n'
+}
+
+step setup test/setup.sh
+[ $failed -eq 0 ] || exit 1
+step check make --no-print-directory check
+step go env CGO_ENABLED=1 go test -race -shuffle=on ./...
+step duckdb env CGO_ENABLED=1 go -C test/duckdb test -race -shuffle=on ./...
+step sdk npm --prefix test/sdk test
+
+printf '\n%stotal      %d s\n' "$summary" $SECONDS
+exit $failed
