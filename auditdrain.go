@@ -3,7 +3,7 @@
 //
 // It does no I/O and imports the standard library only. The types that travel
 // over REST carry their JSON form, so that server, client and stores share
-// one definition; docs/openapi is generated from them.
+// one definition; /openapi.json is made from them.
 package auditdrain
 
 import (
@@ -18,6 +18,7 @@ const (
 	MaxBodyBytes     = 32 << 20  // one ingest request, after decompression
 	MaxEventBytes    = 256 << 10 // one event, as stored (compact JSON)
 	MaxBatchEvents   = 10_000    // one ingest request
+	MaxEventIDLen    = 128       // in bytes; part of the object key
 	MaxDrainsPerTeam = 10
 	MaxNameLen       = 128 // drain, team and token names, in bytes
 	MaxPrefixLen     = 512 // key prefix of an S3 endpoint, in bytes

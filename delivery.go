@@ -36,6 +36,9 @@ var (
 	roleARNRE = regexp.MustCompile(`^arn:(aws[a-z0-9-]*):iam::(\d{12}):role/([\x21-\x7E]+/)?([A-Za-z0-9+=,.@_-]{1,64})$`)
 )
 
+// maxRoleARNLen is what sts:AssumeRole takes.
+const maxRoleARNLen = 2048
+
 // WithDefaults fills in the fields that clients may leave out.
 func (d Delivery) WithDefaults() Delivery {
 	if d.Compression == "" {
@@ -86,7 +89,7 @@ func (d Delivery) Validate(partitionOf func(region string) (string, bool)) []Pro
 		bad("region", `%q is not a region that is known here: use one such as "us-east-1"`, d.Region)
 	}
 	switch arn, ok := ParseRoleARN(d.RoleARN); {
-	case !ok || len(d.RoleARN) > 512:
+	case !ok || len(d.RoleARN) > maxRoleARNLen:
 		bad("roleArn", `%q is not an IAM role ARN: use "arn:aws:iam::" and 12 digits and ":role/" and the role's path and name`, d.RoleARN)
 	case known && arn.Partition != partition:
 		bad("roleArn", "%q is in partition %q, but region %q is in partition %q: role and bucket must be in the same", d.RoleARN, arn.Partition, d.Region, partition)

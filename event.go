@@ -1,9 +1,6 @@
 package auditdrain
 
-import (
-	"regexp"
-	"time"
-)
+import "time"
 
 // Event is one audit log event as it is stored and delivered. Body is the
 // producer's compact JSON object, plus the fields that the server filled in;
@@ -37,9 +34,19 @@ type StoredEvent struct {
 	AcceptedAt time.Time // never decreases with Seq, to the microsecond
 }
 
-var eventIDRE = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,128}$`)
-
-// ValidEventID reports whether id can name an event. IDs become part of an
-// object key, so nothing that S3, a shell or a file system gives a meaning to
-// is allowed.
-func ValidEventID(id string) bool { return eventIDRE.MatchString(id) }
+// ValidEventID reports whether id can name an event: 1 to MaxEventIDLen of
+// A-Z, a-z, 0-9, _, - and . IDs become part of an object key, so nothing
+// that S3, a shell or a file system gives a meaning to is allowed.
+func ValidEventID(id string) bool {
+	if id == "" || len(id) > MaxEventIDLen {
+		return false
+	}
+	for _, c := range []byte(id) {
+		switch {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '_', c == '-', c == '.':
+		default:
+			return false
+		}
+	}
+	return true
+}

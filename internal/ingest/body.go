@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"strings"
+	"sync"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
@@ -11,44 +13,70 @@ import (
 	"github.com/auditdrain/auditdrain"
 )
 
+const (
+	// maxHint is how much is allocated on the word of a request alone.
+	maxHint = 1 << 20
+	// maxWindow bounds what the zstd decoder holds. All levels but the "ultra"
+	// ones need no more, and RFC 8878 asks no more of decoders.
+	maxWindow = 8 << 20
+)
+
+// A decoder that decodes in the caller's goroutine needs no Close.
+var zstdDecoders = sync.Pool{New: func() any {
+	zr, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderMaxMemory(auditdrain.MaxBodyBytes))
+	if err != nil {
+		panic(err) // the options are constants
+	}
+	return zr
+}}
+
 // ReadBody reads a request body with the given Content-Encoding to its end.
-// It never holds more than MaxBodyBytes of it, whatever the body claims to
-// expand to: more is CodeTooLarge. sizeHint may be -1.
+// It reads and returns at most MaxBodyBytes, whatever the body claims to
+// expand to: more is CodeTooLarge. sizeHint is the body's length before
+// decompression, or -1.
 func ReadBody(r io.Reader, contentEncoding string, sizeHint int64) ([]byte, error) {
-	switch contentEncoding {
+	if sizeHint > auditdrain.MaxBodyBytes {
+		return nil, tooLarge()
+	}
+	// One byte more tells a body that is just small enough from one that is
+	// too large. Compressed bodies are bounded too: they could go on forever
+	// and expand to nothing.
+	wire := &io.LimitedReader{R: r, N: auditdrain.MaxBodyBytes + 1}
+	var plain io.Reader = wire
+	encoding := strings.ToLower(contentEncoding)
+	switch encoding {
 	case "", "identity":
+		encoding = ""
 	case "gzip":
-		zr, err := gzip.NewReader(r)
+		zr, err := gzip.NewReader(wire)
 		if err != nil {
-			return nil, badEncoding(contentEncoding, err)
+			return nil, badEncoding(encoding, err)
 		}
-		defer zr.Close()
-		r, sizeHint = zr, -1
+		plain = zr
 	case "zstd":
-		// The window bounds what the decoder itself may hold.
-		zr, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(8<<20), zstd.WithDecoderMaxMemory(auditdrain.MaxBodyBytes+1))
-		if err != nil {
-			return nil, badEncoding(contentEncoding, err)
+		zr := zstdDecoders.Get().(*zstd.Decoder)
+		defer func() {
+			zr.Reset(nil)
+			zstdDecoders.Put(zr)
+		}()
+		if err := zr.Reset(wire); err != nil {
+			return nil, badEncoding(encoding, err)
 		}
-		defer zr.Close()
-		r, sizeHint = zr, -1
+		plain = zr
 	default:
 		return nil, auditdrain.Errorf(auditdrain.CodeMediaType, "Content-Encoding: %q is not allowed: use gzip or zstd, or leave it out", contentEncoding)
 	}
 
-	if sizeHint > auditdrain.MaxBodyBytes {
-		return nil, tooLarge()
-	}
 	var buf bytes.Buffer
-	if sizeHint > 0 {
-		buf.Grow(int(sizeHint) + bytes.MinRead)
-	}
-	_, err := buf.ReadFrom(io.LimitReader(r, auditdrain.MaxBodyBytes+1))
+	buf.Grow(int(min(max(sizeHint, 0), maxHint)) + bytes.MinRead)
+	_, err := buf.ReadFrom(io.LimitReader(plain, auditdrain.MaxBodyBytes+1))
 	switch {
-	case buf.Len() > auditdrain.MaxBodyBytes, errors.Is(err, zstd.ErrDecoderSizeExceeded), errors.Is(err, zstd.ErrWindowSizeExceeded):
+	case buf.Len() > auditdrain.MaxBodyBytes, wire.N <= 0, errors.Is(err, zstd.ErrDecoderSizeExceeded):
 		return nil, tooLarge()
-	case err != nil && contentEncoding != "" && contentEncoding != "identity":
-		return nil, badEncoding(contentEncoding, err)
+	case errors.Is(err, zstd.ErrWindowSizeExceeded):
+		return nil, auditdrain.Errorf(auditdrain.CodeBadRequest, "the body needs a zstd window of more than %d bytes: compress it with level 19 or lower, without --long", maxWindow)
+	case err != nil && encoding != "":
+		return nil, badEncoding(encoding, err)
 	case err != nil:
 		return nil, auditdrain.Errorf(auditdrain.CodeBadRequest, "the body ended early: %v", err)
 	}

@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -44,7 +45,7 @@ type Committer struct {
 	mu      sync.Mutex
 	waiting []*waiter
 	bytes   int  // of all that wait
-	closed  bool // Run has ended
+	closed  bool // Run is ending or has ended
 	signal  chan struct{}
 
 	events  *prometheus.CounterVec
@@ -135,23 +136,29 @@ func (c *Committer) Commit(ctx context.Context, b auditdrain.Batch) (auditdrain.
 	return auditdrain.EventsResult{Accepted: w.result.Accepted, Duplicates: w.result.Duplicates}, nil
 }
 
-// Run commits what waits until ctx ends; then it commits what still waits,
-// refuses the rest, and returns nil.
+// Run commits what waits until ctx ends; then it refuses what comes, commits
+// what still waits, and returns nil.
 func (c *Committer) Run(ctx context.Context) error {
-	for {
+	for ctx.Err() == nil {
+		if c.commitGroup(ctx) {
+			continue
+		}
 		select {
 		case <-c.signal:
 		case <-ctx.Done():
-			c.mu.Lock()
-			c.closed = true
-			c.mu.Unlock()
-			for c.commitGroup(ctx) {
-			}
-			return nil
-		}
-		for c.commitGroup(ctx) {
 		}
 	}
+	c.close()
+	for c.commitGroup(ctx) {
+	}
+	return nil
+}
+
+// close makes Commit refuse all that comes from now on.
+func (c *Committer) close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closed = true
 }
 
 // commitGroup commits one group and reports whether there was anything.
@@ -203,8 +210,8 @@ func (c *Committer) take() []*waiter {
 		events += len(w.batch.Events)
 		bytes += w.bytes
 	}
-	group := c.waiting[:n:n]
-	c.waiting = c.waiting[n:]
+	group := slices.Clone(c.waiting[:n])
+	c.waiting = slices.Delete(c.waiting, 0, n) // keeps no reference to what goes
 	c.bytes -= bytes
 	return group
 }

@@ -32,20 +32,18 @@ const (
 
 // Decode validates a body of one of the media types above and returns its
 // events, whose bytes are the producer's, white space aside, plus the fields
-// that were absent and that the server fills in. If any event is bad, the
-// error is an *auditdrain.Error that lists what is wrong with each
-// (CodeInvalidEvent), and no event is returned. A batch that is too large is
-// CodeTooLarge.
+// that were absent and that the server fills in. They do not share memory
+// with body. If any event is bad, the error is an *auditdrain.Error that lists
+// what is wrong with each (CodeInvalidEvent, the first 100 problems), and no
+// event is returned. A batch that is too large is CodeTooLarge.
 func (d *Decoder) Decode(teamID, mediaType string, body []byte) ([]auditdrain.Event, error) {
 	b := &batch{
-		namespace: d.Namespace,
-		teamID:    teamID,
-		now:       d.Now(),
-		dec:       decoders.Get().(*jsontext.Decoder),
-		// One buffer for all bodies: each event is a slice of it.
-		arena: make([]byte, 0, len(body)+64),
+		schema: d.Namespace.Schema(),
+		teamID: teamID,
+		now:    d.Now(),
+		dec:    decoders.Get().(*jsontext.Decoder),
 	}
-	defer decoders.Put(b.dec)
+	defer b.release()
 
 	var err error
 	switch mediaType {
@@ -61,9 +59,13 @@ func (d *Decoder) Decode(teamID, mediaType string, body []byte) ([]auditdrain.Ev
 	}
 	if len(b.problems) > 0 {
 		first := b.problems[0]
+		where := fmt.Sprintf("event %d", *first.Index)
+		if first.Field != "" {
+			where += ": " + first.Field
+		}
 		return nil, &auditdrain.Error{
 			Code:    auditdrain.CodeInvalidEvent,
-			Message: fmt.Sprintf("nothing was stored: event %d: %s: %s", *first.Index, first.Field, first.Message),
+			Message: fmt.Sprintf("nothing was stored: %s: %s", where, first.Message),
 			Details: b.problems,
 		}
 	}
@@ -74,138 +76,115 @@ var decoders = sync.Pool{New: func() any { return new(jsontext.Decoder) }}
 
 // batch is the state of decoding one body.
 type batch struct {
-	namespace auditdrain.Namespace
-	teamID    string
-	now       time.Time
-	dec       *jsontext.Decoder
-	arena     []byte
-	events    []auditdrain.Event
-	problems  []auditdrain.Problem
-	count     int // events begun, good or bad
+	schema string
+	teamID string
+	now    time.Time
+
+	dec      *jsontext.Decoder
+	src      []byte       // what dec reads: the body, or a line of it
+	input    bytes.Buffer // src, as dec wants it
+	inArray  bool         // dec's values are elements of an array
+	index    int          // of the event that is being read
+	scratch  []byte       // the event in its final form
+	events   []auditdrain.Event
+	problems []auditdrain.Problem
 }
 
-func (b *batch) problem(field, format string, args ...any) {
-	if len(b.problems) < maxProblems {
-		index := b.count - 1
-		b.problems = append(b.problems, auditdrain.Problem{Index: &index, Field: field, Message: fmt.Sprintf(format, args...)})
-	}
+func (b *batch) reset(src []byte) {
+	b.src = src
+	b.input = *bytes.NewBuffer(src)
+	b.dec.Reset(&b.input) // does not copy, given a bytes.Buffer
 }
 
-// begin counts one more event.
-func (b *batch) begin() error {
-	if b.count == auditdrain.MaxBatchEvents {
-		return auditdrain.Errorf(auditdrain.CodeTooLarge, "a batch may have at most %d events", auditdrain.MaxBatchEvents)
-	}
-	b.count++
-	return nil
+func (b *batch) release() {
+	b.dec.Reset(new(bytes.Buffer)) // or the pool would keep the body
+	decoders.Put(b.dec)
 }
+
+// space is what JSON calls white space.
+const space = " \t\r\n"
 
 func (b *batch) readJSON(body []byte) error {
-	b.dec.Reset(bytes.NewBuffer(body))
-	switch b.dec.PeekKind() {
-	case '[':
-		if _, err := b.dec.ReadToken(); err != nil {
-			return notJSON(err)
-		}
-		for b.dec.PeekKind() != ']' {
-			if err := b.begin(); err != nil {
-				return err
-			}
-			if err := b.readEvent(body); err != nil {
-				return b.syntaxProblem(err)
-			}
-		}
-		if _, err := b.dec.ReadToken(); err != nil {
-			return notJSON(err)
-		}
-	default:
-		if err := b.begin(); err != nil {
-			return err
-		}
-		if err := b.readEvent(body); err != nil {
-			if len(bytes.TrimSpace(body)) == 0 {
-				return auditdrain.Errorf(auditdrain.CodeBadRequest, "the body is empty: send one event, or an array of events")
-			}
-			return b.syntaxProblem(err)
-		}
+	if len(bytes.Trim(body, space)) == 0 {
+		return auditdrain.Errorf(auditdrain.CodeBadRequest, "the body is empty: send one event, or an array of events")
 	}
-	if _, err := b.dec.ReadToken(); !errors.Is(err, io.EOF) {
-		return auditdrain.Errorf(auditdrain.CodeBadRequest, "the body goes on after its JSON value, at byte %d: send one event or one array, or use Content-Type: %s", b.dec.InputOffset(), TypeNDJSON)
+	b.reset(body)
+	var err error
+	if b.dec.PeekKind() == '[' {
+		err = b.readArray()
+	} else {
+		err = b.readEvent()
+	}
+	if err != nil {
+		return b.syntaxProblem(err)
+	}
+	if end := b.dec.InputOffset(); !b.atEnd() {
+		return auditdrain.Errorf(auditdrain.CodeBadRequest, "the body goes on after its JSON value, at byte %d: send one event or one array, or use Content-Type: %s", end, TypeNDJSON)
 	}
 	return nil
+}
+
+func (b *batch) readArray() error {
+	if _, err := b.dec.ReadToken(); err != nil {
+		return err
+	}
+	b.inArray = true
+	for ; b.dec.PeekKind() != ']'; b.index++ {
+		if err := b.readEvent(); err != nil {
+			return err
+		}
+	}
+	_, err := b.dec.ReadToken()
+	return err
 }
 
 func (b *batch) readLines(body []byte) error {
 	for line := range bytes.Lines(body) {
-		line = bytes.TrimSpace(line)
+		line = bytes.Trim(line, space)
 		if len(line) == 0 {
 			continue
 		}
-		if err := b.begin(); err != nil {
-			return err
-		}
-		b.dec.Reset(bytes.NewBuffer(line))
-		if err := b.readEvent(line); err != nil {
+		b.reset(line)
+		if err := b.readEvent(); err != nil {
 			if err := b.syntaxProblem(err); err != nil {
 				return err
 			}
-			continue
-		}
-		if _, err := b.dec.ReadToken(); !errors.Is(err, io.EOF) {
+		} else if !b.atEnd() {
 			b.problem("", "the line goes on after the event: put each event on a line of its own")
 		}
+		b.index++
 	}
 	return nil
 }
 
-// syntaxProblem notes an event that is not JSON. Errors about limits pass.
-func (b *batch) syntaxProblem(err error) error {
-	var limit *auditdrain.Error
-	if errors.As(err, &limit) {
-		return err
-	}
-	var syn *jsontext.SyntacticError
-	if errors.As(err, &syn) {
-		b.problem(string(syn.JSONPointer), "not valid JSON at byte %d: %v", syn.ByteOffset, syn.Err)
-	} else {
-		b.problem("", "not valid JSON: %v", err)
-	}
-	return nil
+// atEnd reports whether nothing but white space is left.
+func (b *batch) atEnd() bool {
+	_, err := b.dec.ReadToken()
+	return errors.Is(err, io.EOF)
 }
 
-func notJSON(err error) error {
-	return auditdrain.Errorf(auditdrain.CodeBadRequest, "the body is not valid JSON: %v", err)
-}
-
-// readEvent reads one event from b.dec, whose input is src. The error is a
-// syntax error or a limit; what else is wrong with the event is noted as
-// problems.
-func (b *batch) readEvent(src []byte) error {
+// readEvent reads one event. The error is a syntax error or a limit; what
+// else is wrong with the event is noted as problems.
+func (b *batch) readEvent() error {
 	before := len(b.problems)
-	if kind := b.dec.PeekKind(); kind != '{' {
-		if err := b.dec.SkipValue(); err != nil {
-			return err
-		}
-		b.problem("", "an event must be a JSON object, not %s", kindName(kind))
-		return nil
-	}
 	var e fields
-	start, err := b.readFields(&e)
+	raw, err := b.readFields(&e)
 	if err != nil {
 		return err
 	}
-	raw := src[start:b.dec.InputOffset()]
-	b.check(&e)
-
-	from := len(b.arena)
-	b.arena = appendCompact(b.arena, raw)
+	if b.index == auditdrain.MaxBatchEvents {
+		return auditdrain.Errorf(auditdrain.CodeTooLarge, "a batch may have at most %d events", auditdrain.MaxBatchEvents)
+	}
+	if raw == nil {
+		return nil // not an object, which has been noted
+	}
+	b.scratch = appendCompact(b.scratch[:0], raw)
 	b.fill(&e)
-	body := b.arena[from:len(b.arena):len(b.arena)]
-	if len(body) > auditdrain.MaxEventBytes {
-		return auditdrain.Errorf(auditdrain.CodeTooLarge, "event %d has %d bytes: an event may have at most %d", b.count-1, len(body), auditdrain.MaxEventBytes)
+	if len(b.scratch) > auditdrain.MaxEventBytes {
+		return auditdrain.Errorf(auditdrain.CodeTooLarge, "event %d has %d bytes: an event may have at most %d", b.index, len(b.scratch), auditdrain.MaxEventBytes)
 	}
 	if len(b.problems) == before {
-		b.events = append(b.events, auditdrain.Event{ID: e.id, Timestamp: e.timestamp, Body: body})
+		b.events = append(b.events, auditdrain.Event{ID: e.id, Timestamp: e.timestamp, Body: bytes.Clone(b.scratch)})
 	}
 	return nil
 }
@@ -231,56 +210,43 @@ func appendCompact(dst, src []byte) []byte {
 	return append(dst, src[copied:]...)
 }
 
-// fill appends the fields that the producer left out to the event at the end
-// of the arena, in a fixed order.
+// fill adds the fields that the producer left out at the end of the event, in
+// a fixed order.
 func (b *batch) fill(e *fields) {
-	b.arena = b.arena[:len(b.arena)-1] // the closing brace
-	first := e.names == 0
-	add := func(name, value string) {
-		if !first {
-			b.arena = append(b.arena, ',')
+	out := b.scratch[:len(b.scratch)-1] // without the closing brace
+	add := func(name string) {
+		if len(out) > 1 {
+			out = append(out, ',')
 		}
-		first = false
-		b.arena = append(b.arena, '"')
-		b.arena = append(b.arena, name...)
-		b.arena = append(b.arena, `":`...)
-		b.arena = append(b.arena, value...)
+		out = append(out, '"')
+		out = append(out, name...)
+		out = append(out, `":`...)
 	}
-	// Namespaces, team IDs and event IDs have no character that JSON escapes.
+	// Schemas, event IDs and team IDs have no character that JSON escapes.
+	addText := func(name, value string) {
+		add(name)
+		out = append(out, '"')
+		out = append(out, value...)
+		out = append(out, '"')
+	}
 	if !e.has.schema {
-		add("schema", `"`+b.namespace.Schema()+`"`)
+		addText("schema", b.schema)
 	}
 	if !e.has.id {
 		e.id = auditdrain.NewID("uev_")
-		add("id", `"`+e.id+`"`)
+		addText("id", e.id)
 	}
 	if !e.has.teamID {
-		add("teamId", `"`+b.teamID+`"`)
+		addText("teamId", b.teamID)
 	}
 	if !e.has.timestamp {
 		e.timestamp = b.now.UnixMilli()
-		add("timestamp", strconv.FormatInt(e.timestamp, 10))
+		add("timestamp")
+		out = strconv.AppendInt(out, e.timestamp, 10)
 	}
 	if !e.has.payload {
-		add("payload", "{}")
+		add("payload")
+		out = append(out, "{}"...)
 	}
-	b.arena = append(b.arena, '}')
-}
-
-func kindName(k jsontext.Kind) string {
-	switch k {
-	case 'n':
-		return "null"
-	case 't', 'f':
-		return "a boolean"
-	case '"':
-		return "a string"
-	case '0':
-		return "a number"
-	case '[':
-		return "an array"
-	case '{':
-		return "an object"
-	}
-	return "something else"
+	b.scratch = append(out, '}')
 }

@@ -1,7 +1,7 @@
 package ingest
 
 import (
-	"fmt"
+	"bytes"
 	"strconv"
 	"time"
 
@@ -10,121 +10,135 @@ import (
 	"github.com/auditdrain/auditdrain"
 )
 
-// fields is what validation needs to know of one event.
+// fields is what validation keeps of one event.
 type fields struct {
-	names     int
-	schema    string
 	id        string
-	teamID    string
 	timestamp int64
 	has       struct {
 		schema, id, teamID, timestamp, payload, action, actor bool
 	}
 }
 
-// readFields reads one object through b.dec, noting wrong types as problems.
-// It returns the offset at which the object began.
-func (b *batch) readFields(e *fields) (start int64, err error) {
-	if _, err := b.dec.ReadToken(); err != nil {
-		return 0, err
+// readFields reads one event, and returns its bytes with the white space in
+// them. They are nil if it is not an object.
+func (b *batch) readFields(e *fields) ([]byte, error) {
+	if b.dec.PeekKind() != '{' {
+		_, _, err := b.read('{')
+		return nil, err
 	}
-	start = b.dec.InputOffset() - 1
+	if _, err := b.dec.ReadToken(); err != nil {
+		return nil, err
+	}
+	start := b.dec.InputOffset() - 1
 	for b.dec.PeekKind() != '}' {
-		tok, err := b.dec.ReadToken()
+		name, err := b.readName()
 		if err != nil {
-			return 0, err
+			return nil, err
 		}
-		e.names++
-		switch name := tok.String(); name {
+		switch string(name) {
 		case "schema":
 			e.has.schema = true
-			e.schema, err = b.readString("schema")
+			err = b.readSchema()
 		case "id":
 			e.has.id = true
-			e.id, err = b.readString("id")
+			e.id, err = b.readID()
 		case "teamId":
 			e.has.teamID = true
-			e.teamID, err = b.readString("teamId")
+			err = b.readTeamID()
 		case "action":
 			e.has.action = true
-			err = b.requireText("action")
+			err = b.requireText()
 		case "timestamp":
 			e.has.timestamp = true
 			e.timestamp, err = b.readTimestamp()
 		case "actor":
 			e.has.actor = true
-			err = b.readActor("actor")
+			err = b.readActor()
 		case "via":
 			err = b.readVia()
 		case "payload":
 			e.has.payload = true
-			err = b.requireKind("payload", '{')
+			_, _, err = b.read('{')
 		case "projectId", "requestId", "userAgent", "ipAddress", "tokenId":
-			err = b.requireKind(name, '"')
+			_, _, err = b.read('"')
 		default: // unknown fields are the producer's business
-			err = b.dec.SkipValue()
+			_, err = b.dec.ReadValue()
 		}
 		if err != nil {
-			return 0, err
+			return nil, err
 		}
 	}
-	_, err = b.dec.ReadToken()
-	return start, err
-}
-
-// check notes what is missing or not allowed, given what readFields found.
-func (b *batch) check(e *fields) {
-	if want := b.namespace.Schema(); e.has.schema && e.schema != wrongType && e.schema != want {
-		b.problem("schema", "%q is not allowed: use %q, or leave it out", e.schema, want)
-	}
-	if e.has.teamID && e.teamID != wrongType && e.teamID != b.teamID {
-		b.problem("teamId", "%q is not the team of this request, %q: leave it out, or send the event to its own team", e.teamID, b.teamID)
-	}
-	if e.has.id && e.id != wrongType && !auditdrain.ValidEventID(e.id) {
-		b.problem("id", "%q is not allowed: use 1 to 128 of A-Z, a-z, 0-9, _, - and . (it becomes part of the object key)", clip(e.id))
+	if _, err := b.dec.ReadToken(); err != nil {
+		return nil, err
 	}
 	if !e.has.action {
-		b.problem("action", "missing: say what was done, such as \"drain-created\"")
+		b.problem("action", `missing: say what was done, such as "drain-created"`)
 	}
 	if !e.has.actor {
 		b.problem("actor", `missing: say who did it, as {"type","id","name"}`)
 	}
+	return b.src[start:b.dec.InputOffset()], nil
+}
+
+func (b *batch) readSchema() error {
+	text, ok, err := b.readText()
+	if ok && string(text) != b.schema {
+		b.problem("", "%q is not allowed: use %q, or leave it out", clip(text), b.schema)
+	}
+	return err
+}
+
+func (b *batch) readID() (string, error) {
+	text, ok, err := b.readText()
+	if !ok {
+		return "", err
+	}
+	id := string(text)
+	if !auditdrain.ValidEventID(id) {
+		b.problem("", "%q is not allowed: use 1 to 128 of A-Z, a-z, 0-9, _, - and . (it becomes part of the object key)", clip(id))
+	}
+	return id, nil
+}
+
+func (b *batch) readTeamID() error {
+	text, ok, err := b.readText()
+	if ok && string(text) != b.teamID {
+		b.problem("", "%q is not the team of this request, %q: leave it out, or send the event to its own team", clip(text), b.teamID)
+	}
+	return err
 }
 
 // readTimestamp reads Unix milliseconds: a whole number, since a fraction
 // would be lost in the object's key.
 func (b *batch) readTimestamp() (int64, error) {
-	if kind := b.dec.PeekKind(); kind != '0' {
-		return 0, b.wrongKind("timestamp", kind, "a number: Unix time in milliseconds")
-	}
-	raw, err := b.dec.ReadValue()
-	if err != nil {
+	raw, ok, err := b.read('0')
+	if !ok {
 		return 0, err
 	}
 	ms, err := strconv.ParseInt(string(raw), 10, 64)
 	if err != nil {
-		b.problem("timestamp", "%s is not allowed: use Unix time in whole milliseconds", clip(string(raw)))
+		b.problem("", "%s is not allowed: use Unix time in whole milliseconds", clip(raw))
 		return 0, nil
 	}
 	latest := b.now.Add(auditdrain.MaxTimestampAhead)
 	if ms < auditdrain.MinTimestamp.UnixMilli() || ms > latest.UnixMilli() {
-		b.problem("timestamp", "%d is not allowed: use Unix time in milliseconds from %s to one day ahead (%s)",
+		b.problem("", "%d is not allowed: use Unix time in milliseconds from %s to one day ahead (%s)",
 			ms, auditdrain.MinTimestamp.Format(time.DateOnly), latest.UTC().Format(time.RFC3339))
-		return 0, nil
 	}
 	return ms, nil
 }
 
 // readVia reads the delegation chain, an array of actors.
 func (b *batch) readVia() error {
-	if kind := b.dec.PeekKind(); kind != '[' {
-		return b.wrongKind("via", kind, "an array of actors")
+	if b.dec.PeekKind() != '[' {
+		_, _, err := b.read('[')
+		return err
 	}
 	if _, err := b.dec.ReadToken(); err != nil {
 		return err
 	}
-	for i := 0; b.dec.PeekKind() != ']'; i++ {
-		if err := b.readActor(fmt.Sprintf("via[%d]", i)); err != nil {
+	for b.dec.PeekKind() != ']' {
+		if err := b.readActor(); err != nil {
 			return err
 		}
 	}
@@ -133,33 +147,34 @@ func (b *batch) readVia() error {
 }
 
 // readActor reads {"type","id","name","email"?}.
-func (b *batch) readActor(field string) error {
-	if kind := b.dec.PeekKind(); kind != '{' {
-		return b.wrongKind(field, kind, `an object {"type","id","name"}`)
+func (b *batch) readActor() error {
+	if b.dec.PeekKind() != '{' {
+		_, _, err := b.read('{')
+		return err
 	}
 	if _, err := b.dec.ReadToken(); err != nil {
 		return err
 	}
 	var hasType, hasID, hasName bool
 	for b.dec.PeekKind() != '}' {
-		tok, err := b.dec.ReadToken()
+		name, err := b.readName()
 		if err != nil {
 			return err
 		}
-		switch tok.String() {
+		switch string(name) {
 		case "type":
 			hasType = true
-			err = b.readActorType(field + ".type")
+			err = b.readActorType()
 		case "id":
 			hasID = true
-			err = b.requireText(field + ".id")
+			err = b.requireText()
 		case "name":
 			hasName = true
-			err = b.requireKind(field+".name", '"')
+			_, _, err = b.read('"')
 		case "email":
-			err = b.requireKind(field+".email", '"')
+			_, _, err = b.read('"')
 		default:
-			err = b.dec.SkipValue()
+			_, err = b.dec.ReadValue()
 		}
 		if err != nil {
 			return err
@@ -169,83 +184,76 @@ func (b *batch) readActor(field string) error {
 		return err
 	}
 	if !hasType {
-		b.problem(field+".type", "missing: use user, app, system or integration")
+		b.problem("type", "missing: use user, app, system or integration")
 	}
 	if !hasID {
-		b.problem(field+".id", "missing")
+		b.problem("id", "missing: say which one it is")
 	}
 	if !hasName {
-		b.problem(field+".name", "missing")
+		b.problem("name", "missing: say what people call it")
 	}
 	return nil
 }
 
-func (b *batch) readActorType(field string) error {
-	typ, err := b.readString(field)
-	if err != nil {
+func (b *batch) readActorType() error {
+	text, ok, err := b.readText()
+	if !ok {
 		return err
 	}
-	switch typ {
+	switch string(text) {
 	case "user", "app", "system", "integration":
-	case wrongType:
 	default:
-		b.problem(field, "%q is not allowed: use user, app, system or integration", clip(typ))
+		b.problem("", "%q is not allowed: use user, app, system or integration", clip(text))
 	}
 	return nil
 }
 
-// wrongType is what readString returns for a value that is not a string; it
-// has already been noted as a problem, and is not valid UTF-8, so that no
-// string in a body can be mistaken for it.
-const wrongType = "\xff"
-
-func (b *batch) readString(field string) (string, error) {
-	if kind := b.dec.PeekKind(); kind != '"' {
-		return wrongType, b.wrongKind(field, kind, "a string")
+// requireText reads a string that must not be empty.
+func (b *batch) requireText() error {
+	raw, ok, err := b.read('"')
+	if ok && len(raw) == len(`""`) {
+		b.problem("", "must not be empty")
 	}
-	tok, err := b.dec.ReadToken()
-	if err != nil {
-		return "", err
-	}
-	return tok.String(), nil
+	return err
 }
 
-// requireText skips a string that must not be empty.
-func (b *batch) requireText(field string) error {
-	if kind := b.dec.PeekKind(); kind != '"' {
-		return b.wrongKind(field, kind, "a string")
+// readText reads a string and returns its text, which is valid until the next
+// read. If the value is not a string, that is noted and ok is false.
+func (b *batch) readText() (text []byte, ok bool, err error) {
+	raw, ok, err := b.read('"')
+	if !ok {
+		return nil, false, err
 	}
+	text, err = unquote(raw)
+	return text, err == nil, err
+}
+
+// readName reads the name of a member, which is valid until the next read.
+func (b *batch) readName() ([]byte, error) {
 	raw, err := b.dec.ReadValue()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if string(raw) == `""` {
-		b.problem(field, "must not be empty")
-	}
-	return nil
+	return unquote(raw)
 }
 
-func (b *batch) requireKind(field string, want jsontext.Kind) error {
-	if kind := b.dec.PeekKind(); kind != want {
-		return b.wrongKind(field, kind, kindName(want))
+// unquote returns the text of a JSON string. It may share memory with it.
+func unquote(raw jsontext.Value) ([]byte, error) {
+	if bytes.IndexByte(raw, '\\') < 0 {
+		return raw[1 : len(raw)-1], nil
 	}
-	return b.dec.SkipValue()
+	return jsontext.AppendUnquote(nil, raw)
 }
 
-// wrongKind skips a value of the wrong type and notes it.
-func (b *batch) wrongKind(field string, got jsontext.Kind, want string) error {
-	if err := b.dec.SkipValue(); err != nil {
-		return err
+// read reads the next value, which must be of the given kind: if not, that is
+// noted and ok is false.
+func (b *batch) read(kind jsontext.Kind) (raw jsontext.Value, ok bool, err error) {
+	if raw, err = b.dec.ReadValue(); err != nil {
+		return nil, false, err
 	}
-	b.problem(field, "must be %s, not %s", want, kindName(got))
-	return nil
-}
-
-// clip keeps error messages readable when the value is not.
-func clip(s string) string {
-	const most = 200
-	if len(s) > most {
-		return s[:most] + "…"
+	if got := raw.Kind(); got != kind {
+		b.problem("", "must be %s, not %s", kindName(kind), kindName(got))
+		return nil, false, nil
 	}
-	return s
+	return raw, true, nil
 }
