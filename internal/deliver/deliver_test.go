@@ -449,6 +449,31 @@ func TestHungDrainHoldsOnlyItsOwnWindow(t *testing.T) {
 	})
 }
 
+func TestFailingDrainHoldsLessAndLess(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.addDrain("d", "t")
+		w.addEvents("t", 1000)
+		w.setAnswer(func(ctx context.Context, _ auditdrain.Drain, _ auditdrain.Event) (s3.PutResult, error) {
+			if err := sleep(ctx, 30*time.Second); err != nil {
+				return s3.PutResult{}, err
+			}
+			return s3.PutResult{}, &s3.Error{Answer: auditdrain.AWSAnswer{Message: "timed out"}}
+		})
+		d, stop := startDeliverer(t, w, Options{Grace: time.Second})
+		time.Sleep(10*time.Minute + 15*time.Second)
+		if n := len(d.slots); n > 1 {
+			t.Errorf("%d writes under way at a destination that has hung for ten minutes, want at most 1", n)
+		}
+		w.setAnswer(func(context.Context, auditdrain.Drain, auditdrain.Event) (s3.PutResult, error) { return s3.PutResult{}, nil })
+		time.Sleep(2 * time.Minute)
+		if got := w.count("d"); got != 1000 {
+			t.Errorf("%d events delivered after the mend, want 1000", got)
+		}
+		stop()
+	})
+}
+
 func TestStopFinishesWhatIsUnderWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)

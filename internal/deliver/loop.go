@@ -17,7 +17,7 @@ const (
 	readBytes  = 4 << 20
 
 	// A drain's window starts here and grows by one with every success, up to
-	// its bound; it halves when the destination throttles.
+	// its bound; it halves with every round of failures, down to one.
 	firstWindow = 16
 
 	// Backoff between repeats of what should pass by itself.
@@ -223,9 +223,9 @@ func (l *loop) settle(r result) (blocked bool) {
 	}
 	l.failures++
 	l.pause = time.NewTimer(backoff(l.failures))
-	if class == s3.Throttled {
-		l.window = max(1, l.window/2)
-	}
+	// Less is under way at a destination that throttles, fails or hangs, and
+	// less of what all drains share is held by it.
+	l.window = max(1, l.window/2)
 	if l.failures >= troubleAfter {
 		l.refused(r.err)
 	}
