@@ -25,6 +25,9 @@ func plain(err error) string {
 		return "TLS: the server's certificate is not trusted: " + e.Err.Error()
 	}
 	if e, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+		if string(e.RecordHeader[:]) == "HTTP/" {
+			return "TLS: the server speaks HTTP without TLS"
+		}
 		return "TLS: " + e.Msg
 	}
 	timedOut := errors.Is(err, context.DeadlineExceeded)
@@ -51,7 +54,7 @@ func plain(err error) string {
 		}
 	}
 	switch {
-	case errors.Is(err, context.DeadlineExceeded):
+	case timedOut && err.Error() == context.DeadlineExceeded.Error():
 		return "timed out"
 	case timedOut: // says in which phase
 		return "timed out: " + strings.TrimPrefix(err.Error(), "net/http: ")

@@ -377,26 +377,6 @@ func TestPutManyOneSession(t *testing.T) {
 	}
 }
 
-// Whatever S3 answers, the connection is used again.
-func TestConnectionReuse(t *testing.T) {
-	w := newWorld(t)
-	c := w.client(t)
-	d := mustOpen(t, c)
-	mustPut(t, d, event("uev_1"))
-	for i, fault := range []awssim.Fault{
-		{}, {Err: awssim.InternalError()}, {Err: awssim.SlowDown()}, {Garbage: true, Err: awssim.InternalError()},
-	} {
-		w.SetFault(func(awssim.FaultRequest) awssim.Fault { return fault })
-		_, err := d.Put(t.Context(), event("uev_1")) // a 412 without a fault
-		if (err != nil) != (i > 0) {
-			t.Errorf("fault %d: %v", i, err)
-		}
-	}
-	if n := w.conns.Load(); n != 1 {
-		t.Errorf("%d connections, want 1", n)
-	}
-}
-
 // A kept connection that the server has closed costs no attempt, even if the
 // write took effect.
 func TestConnectionClosedWhileIdle(t *testing.T) {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -62,7 +61,7 @@ type world struct {
 	calls   awssim.Calls
 	handler http.Handler // serves the Sim
 	url     string
-	conns   atomic.Int64 // that have been made
+	conns   atomic.Int64 // that have been made, in a bubble
 
 	mu      sync.Mutex
 	assumed []url.Values // parameters of AssumeRole
@@ -109,13 +108,7 @@ func newSim(t testing.TB) *world {
 func newWorld(t testing.TB) *world {
 	t.Helper()
 	w := newSim(t)
-	srv := httptest.NewUnstartedServer(w.handler)
-	srv.Config.ConnState = func(_ net.Conn, state http.ConnState) {
-		if state == http.StateNew {
-			w.conns.Add(1)
-		}
-	}
-	srv.Start()
+	srv := httptest.NewServer(w.handler)
 	t.Cleanup(srv.Close)
 	w.url = srv.URL
 	return w
