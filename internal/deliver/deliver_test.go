@@ -465,7 +465,9 @@ func TestFailingDrainHoldsLessAndLess(t *testing.T) {
 		if n := len(d.slots); n > 1 {
 			t.Errorf("%d writes under way at a destination that has hung for ten minutes, want at most 1", n)
 		}
-		w.setAnswer(func(context.Context, auditdrain.Drain, auditdrain.Event) (s3.PutResult, error) { return s3.PutResult{}, nil })
+		w.setAnswer(func(context.Context, auditdrain.Drain, auditdrain.Event) (s3.PutResult, error) {
+			return s3.PutResult{}, nil
+		})
 		time.Sleep(2 * time.Minute)
 		if got := w.count("d"); got != 1000 {
 			t.Errorf("%d events delivered after the mend, want 1000", got)
