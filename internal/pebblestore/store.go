@@ -170,6 +170,9 @@ func (s *Store) openDB(dir string, lock *pebble.Lock, opts Options) (err error) 
 			},
 		},
 	}
+	if opts.FS == vfs.Default {
+		o.WithFSDefaults() // watches how long the disk takes
+	}
 	// Events are read once, in order: there is nothing to learn from reads.
 	o.Experimental.ReadSamplingMultiplier = -1
 	o.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionBalanced })

@@ -1,0 +1,446 @@
+package storetest
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	gocmp "github.com/google/go-cmp/cmp"
+
+	"github.com/auditdrain/auditdrain"
+)
+
+// history does random things with a store and compares every answer with a
+// model.
+type history struct {
+	*testing.T
+	ctx   context.Context
+	rng   *rand.Rand
+	place Place
+	store Store // nil while none is open
+	now   time.Time
+	model *model
+	n     int // operations so far, also makes names unique
+
+	// unknown is the operation that ended with an error: it may have taken
+	// place. after is the model if so.
+	unknown *operation
+	after   *model
+}
+
+// operation is one call. apply changes the model as the call must change the
+// store, and returns the answer it must give; call makes the call.
+type operation struct {
+	name  string
+	apply func(*model) any
+	call  func() (any, error)
+	// again is set for operations that may be repeated after an error.
+	again bool
+}
+
+func newHistory(t *testing.T, place Place, seed uint64) *history {
+	return &history{
+		T: t, ctx: t.Context(), place: place, model: newModel(),
+		rng: rand.New(rand.NewPCG(seed, 0)),
+		now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC),
+	}
+}
+
+func (h *history) open() error {
+	s, err := h.place.Open(func() time.Time { return h.now })
+	if err == nil {
+		h.store = s
+	}
+	return err
+}
+
+// step does one operation. It returns the error of the call, after which the
+// operation is unknown; any other deviation ends the test.
+func (h *history) step() error {
+	h.Helper()
+	h.n++
+	h.now = h.now.Add(time.Duration(h.rng.IntN(5e9)) - 5e8)
+	return h.do(h.next())
+}
+
+func (h *history) do(op *operation) error {
+	h.Helper()
+	after := h.model.clone()
+	want := op.apply(after)
+	got, err := op.call()
+	if err != nil && !isAnswer(err) {
+		h.unknown, h.after = op, after
+		return fmt.Errorf("%d %s: %w", h.n, op.name, err)
+	}
+	if err != nil {
+		got = auditdrain.ErrorCode(err)
+	}
+	if d := gocmp.Diff(want, got, asWhole); d != "" {
+		h.Fatalf("%d %s (-want +got):\n%s", h.n, op.name, d)
+	}
+	h.model = after
+	return nil
+}
+
+// asWhole compares bodies as a whole, which is much faster than byte by byte.
+var asWhole = gocmp.Comparer(func(a, b []byte) bool { return bytes.Equal(a, b) })
+
+// isAnswer reports whether err is what the operation came to, rather than that
+// it did not come to an end.
+func isAnswer(err error) bool {
+	c := auditdrain.ErrorCode(err)
+	return c == auditdrain.CodeNotFound || c == auditdrain.CodeConflict
+}
+
+// next makes up an operation.
+func (h *history) next() *operation {
+	rng, teams := h.rng, h.model.teams
+	if len(teams) == 0 {
+		return h.createTeam()
+	}
+	switch p := rng.IntN(100); {
+	case p < 40:
+		return h.append()
+	case p < 50:
+		return h.read()
+	case p < 53 && len(teams) < 4:
+		return h.createTeam()
+	case p < 57:
+		return h.createToken()
+	case p < 59 && len(h.model.tokens) > 0:
+		return h.deleteToken()
+	case p < 64:
+		return h.createDrain()
+	case p < 68:
+		return h.trim()
+	case len(h.model.drains) == 0:
+		return h.append()
+	case p < 70:
+		return h.deleteDrain()
+	case p < 74:
+		return h.updateDrain()
+	case p < 94:
+		return h.saveCursor()
+	default:
+		return h.saveState()
+	}
+}
+
+func (h *history) append() *operation {
+	var batches []auditdrain.Batch
+	for range 1 + h.rng.IntN(3) {
+		team := pick(h.rng, h.model.teams)
+		b := auditdrain.Batch{TeamID: team}
+		for range 1 + h.rng.IntN(6) {
+			b.Events = append(b.Events, h.event(team))
+		}
+		batches = append(batches, b)
+	}
+	return &operation{
+		name:  fmt.Sprintf("append %d batches", len(batches)),
+		apply: func(m *model) any { return m.append(batches, h.now) },
+		call:  func() (any, error) { r, err := h.store.Append(h.ctx, batches); return r, err },
+		again: true,
+	}
+}
+
+// event is mostly new, sometimes one that is or was stored, rarely one with
+// other bytes.
+func (h *history) event(team string) auditdrain.Event {
+	if es := h.model.log(team).events; len(es) > 0 && h.rng.IntN(4) == 0 {
+		e := es[h.rng.IntN(len(es))].Event
+		if h.rng.IntN(10) == 0 {
+			e.Body = append(slices.Clone(e.Body), '!')
+		}
+		return e
+	}
+	n := h.rng.IntN(1500)
+	body := make([]byte, 0, n+8)
+	for len(body) < n {
+		body = binary.LittleEndian.AppendUint64(body, h.rng.Uint64())
+	}
+	return auditdrain.Event{ID: fmt.Sprintf("e%d", h.rng.IntN(1e9)), Timestamp: h.rng.Int64N(1 << 41), Body: body}
+}
+
+func (h *history) read() *operation {
+	team := pick(h.rng, h.model.teams)
+	after, n := uint64(h.rng.IntN(int(h.model.log(team).last())+2)), 1+h.rng.IntN(10)
+	return &operation{
+		name: fmt.Sprintf("read %s after %d", team, after),
+		apply: func(m *model) any {
+			l := m.log(team)
+			begin := min(max(after, l.first-1), l.last())
+			return append([]auditdrain.StoredEvent(nil), l.events[begin:min(begin+uint64(n), l.last())]...)
+		},
+		call: func() (any, error) { es, err := h.store.Read(h.ctx, team, after, n, noLimit); return es, err },
+	}
+}
+
+func (h *history) createTeam() *operation {
+	t := team(fmt.Sprint("team", h.n), fmt.Sprint("slug", h.rng.IntN(20)))
+	return &operation{
+		name: "create team " + t.ID,
+		apply: func(m *model) any {
+			for _, o := range m.teams {
+				if o.Slug == t.Slug {
+					return auditdrain.CodeConflict
+				}
+			}
+			m.teams[t.ID] = t
+			return nil
+		},
+		call: func() (any, error) { return nil, h.store.CreateTeam(h.ctx, t) },
+	}
+}
+
+func (h *history) createToken() *operation {
+	id := fmt.Sprint("token", h.n)
+	t := auditdrain.Token{ID: id, Name: id, Role: auditdrain.RoleOwner, TeamID: pick(h.rng, h.model.teams), CreatedAt: int64(h.n), Hash: auditdrain.HashToken(id)}
+	return &operation{
+		name:  "create " + id,
+		apply: func(m *model) any { m.tokens[id] = t; return nil },
+		call:  func() (any, error) { return nil, h.store.CreateToken(h.ctx, t) },
+	}
+}
+
+func (h *history) deleteToken() *operation {
+	id := pick(h.rng, h.model.tokens)
+	return &operation{
+		name:  "delete " + id,
+		apply: func(m *model) any { delete(m.tokens, id); return nil },
+		call:  func() (any, error) { return nil, h.store.DeleteToken(h.ctx, "", id) },
+	}
+}
+
+func (h *history) createDrain() *operation {
+	d := drain(fmt.Sprint("drain", h.n), pick(h.rng, h.model.teams), int64(h.n))
+	var from int64
+	if h.rng.IntN(2) == 0 {
+		from = h.now.Add(-time.Duration(h.rng.IntN(120)) * time.Second).UnixMilli()
+	}
+	return &operation{
+		name: "create " + d.ID,
+		apply: func(m *model) any {
+			if len(m.teamDrains(d.TeamID)) == auditdrain.MaxDrainsPerTeam {
+				return auditdrain.CodeConflict
+			}
+			m.drains[d.ID] = &modelDrain{
+				Drain:   d,
+				cursors: []uint64{m.start(d.TeamID, from)},
+				states:  []auditdrain.DeliveryState{{DrainID: d.ID}},
+			}
+			return nil
+		},
+		call: func() (any, error) { return nil, h.store.CreateDrain(h.ctx, d, from) },
+	}
+}
+
+func (h *history) updateDrain() *operation {
+	id, name := pick(h.rng, h.model.drains), fmt.Sprint("name ", h.n)
+	return &operation{
+		name:  "update " + id,
+		apply: func(m *model) any { m.drains[id].Name = name; return m.drains[id].Drain },
+		call: func() (any, error) {
+			return h.store.UpdateDrain(h.ctx, "", id, func(d *auditdrain.Drain) error { d.Name = name; return nil })
+		},
+	}
+}
+
+func (h *history) deleteDrain() *operation {
+	id := pick(h.rng, h.model.drains)
+	return &operation{
+		name:  "delete " + id,
+		apply: func(m *model) any { delete(m.drains, id); return nil },
+		call:  func() (any, error) { return nil, h.store.DeleteDrain(h.ctx, "", id) },
+	}
+}
+
+func (h *history) saveCursor() *operation {
+	id := pick(h.rng, h.model.drains)
+	d := h.model.drains[id]
+	seq := d.cursor()
+	if last := h.model.log(d.TeamID).last(); last > seq {
+		seq += uint64(h.rng.IntN(int(last-seq) + 1))
+	}
+	if h.rng.IntN(5) == 0 {
+		seq = uint64(h.rng.IntN(int(seq) + 1))
+	}
+	return &operation{
+		name:  fmt.Sprintf("save cursor %d of %s", seq, id),
+		apply: func(m *model) any { d := m.drains[id]; d.cursors = append(d.cursors, max(seq, d.cursor())); return nil },
+		call:  func() (any, error) { return nil, h.store.SaveCursor(h.ctx, id, seq) },
+	}
+}
+
+func (h *history) saveState() *operation {
+	s := auditdrain.DeliveryState{DrainID: pick(h.rng, h.model.drains), Delivered: uint64(h.n), LastError: fmt.Sprint("error ", h.n)}
+	return &operation{
+		name:  "save state of " + s.DrainID,
+		apply: func(m *model) any { d := m.drains[s.DrainID]; d.states = append(d.states, s); return nil },
+		call:  func() (any, error) { return nil, h.store.SaveDeliveryState(h.ctx, s) },
+	}
+}
+
+func (h *history) trim() *operation {
+	before := h.now.Add(-time.Duration(h.rng.IntN(60)) * time.Second)
+	return &operation{
+		name:  "trim",
+		apply: func(m *model) any { return m.trim(before) },
+		call:  func() (any, error) { n, err := h.store.Trim(h.ctx, before); return n, err },
+	}
+}
+
+// check compares the whole store with the model. After a crash the store may
+// be a little behind where no durability was promised, and the unknown
+// operation may have taken place; the model then becomes what is really there.
+func (h *history) check(crashed bool) {
+	h.Helper()
+	if h.unknown != nil {
+		// Whichever comes nearer must be it, entirely.
+		before := h.diff(h.model, crashed)
+		after := h.diff(h.after, crashed)
+		switch {
+		case after == nil:
+			h.model = h.after
+		case before != nil:
+			h.Fatalf("%d %s: neither as before: %v\nnor as after: %v", h.n, h.unknown.name, before, after)
+		}
+	} else if err := h.diff(h.model, crashed); err != nil {
+		h.Fatalf("%d: %v", h.n, err)
+	}
+	h.adopt()
+	if op := h.unknown; op != nil && op.again {
+		// Sending it again neither doubles nor loses anything.
+		h.unknown, h.after = nil, nil
+		if err := h.do(op); err != nil {
+			h.Fatal(err)
+		}
+		if err := h.diff(h.model, false); err != nil {
+			h.Fatalf("%d %s, sent again: %v", h.n, op.name, err)
+		}
+	}
+	h.unknown, h.after = nil, nil
+}
+
+// diff returns how the store differs from m, or nil.
+func (h *history) diff(m *model, crashed bool) error {
+	s, ctx := h.store, h.ctx
+	var errs []error
+	compare := func(what string, want, got any, err error) {
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", what, err))
+		} else if d := gocmp.Diff(want, got); d != "" {
+			errs = append(errs, fmt.Errorf("%s (-want +got):\n%.1000s", what, d))
+		}
+	}
+	teams, err := s.Teams(ctx)
+	slices.SortFunc(teams, func(a, b auditdrain.Team) int { return cmp.Compare(a.ID, b.ID) })
+	compare("teams", sorted(m.teams, func(a, b auditdrain.Team) int { return cmp.Compare(a.ID, b.ID) }), teams, err)
+	tokens, err := s.Tokens(ctx, "")
+	compare("tokens", sorted(m.tokens, func(a, b auditdrain.Token) int { return cmp.Compare(a.CreatedAt, b.CreatedAt) }), tokens, err)
+	var want []auditdrain.Drain
+	for _, d := range m.drains {
+		want = append(want, d.Drain)
+	}
+	slices.SortFunc(want, func(a, b auditdrain.Drain) int { return cmp.Compare(a.CreatedAt, b.CreatedAt) })
+	drains, err := s.Drains(ctx, auditdrain.DrainQuery{})
+	compare("drains", want, drains, err)
+	if len(errs) > 0 {
+		return errors.Join(errs...)
+	}
+	for _, t := range m.tokens {
+		got, err := s.TokenByHash(ctx, t.Hash)
+		compare("token", t, got, err)
+	}
+	for id := range m.teams {
+		errs = append(errs, h.diffLog(m, id, crashed))
+	}
+	for _, d := range m.drains {
+		errs = append(errs, h.diffDelivery(m, d, crashed))
+	}
+	return errors.Join(errs...)
+}
+
+func sorted[V any](m map[string]V, compare func(a, b V) int) []V {
+	return slices.SortedFunc(maps.Values(m), compare)
+}
+
+func (h *history) diffLog(m *model, team string, crashed bool) error {
+	l := m.log(team)
+	if last, err := h.store.LastSeq(h.ctx, team); err != nil || last != l.last() {
+		return fmt.Errorf("last number of %s is %d (%v), want %d", team, last, err, l.last())
+	}
+	got, err := h.store.Read(h.ctx, team, 0, noLimit, noLimit)
+	if err != nil {
+		return err
+	}
+	first := l.first
+	if crashed && len(got) > 0 {
+		if first = got[0].Seq; first > l.first {
+			return fmt.Errorf("events of %s begin with %d, but only those before %d were trimmed", team, first, l.first)
+		}
+	}
+	var want []auditdrain.StoredEvent
+	if first <= l.last() {
+		want = l.events[first-1:]
+	}
+	if d := gocmp.Diff(want, got, asWhole); d != "" {
+		return fmt.Errorf("events of %s (-want +got):\n%.1000s", team, d)
+	}
+	return nil
+}
+
+func (h *history) diffDelivery(m *model, d *modelDrain, crashed bool) error {
+	s, err := h.store.DeliveryState(h.ctx, d.ID)
+	if err != nil {
+		return err
+	}
+	cursor := s.Cursor
+	s.Cursor = 0
+	cursorOK, stateOK := cursor == d.cursor(), s == d.states[len(d.states)-1]
+	if crashed {
+		cursorOK, stateOK = slices.Contains(d.cursors, cursor), slices.Contains(d.states, s)
+	}
+	if !cursorOK || !stateOK {
+		return fmt.Errorf("drain %s has cursor %d and state %+v, want one of %v and %+v", d.ID, cursor, s, d.cursors, d.states)
+	}
+	// What the drain has yet to deliver must be there.
+	es, err := h.store.Read(h.ctx, d.TeamID, cursor, 1, noLimit)
+	if err != nil {
+		return err
+	}
+	if last := m.log(d.TeamID).last(); cursor > last || cursor < last && (len(es) != 1 || es[0].Seq != cursor+1) {
+		return fmt.Errorf("drain %s has cursor %d and gets %v, the last event is %d", d.ID, cursor, es, last)
+	}
+	return nil
+}
+
+// adopt makes the model as far behind as the store is.
+func (h *history) adopt() {
+	for team, l := range h.model.logs {
+		es, err := h.store.Read(h.ctx, team, 0, 1, noLimit)
+		if err != nil {
+			h.Fatal(err)
+		}
+		if len(es) > 0 {
+			l.first = es[0].Seq
+		}
+	}
+	for _, d := range h.model.drains {
+		s, err := h.store.DeliveryState(h.ctx, d.ID)
+		if err != nil {
+			h.Fatal(err)
+		}
+		d.cursors = []uint64{s.Cursor}
+		s.Cursor = 0
+		d.states = []auditdrain.DeliveryState{s}
+	}
+}

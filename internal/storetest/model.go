@@ -1,0 +1,154 @@
+package storetest
+
+import (
+	"bytes"
+	"cmp"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/auditdrain/auditdrain"
+)
+
+// model is what a store must contain. It knows a little less than what was
+// done: see the ranges in modelLog and modelDrain, which a crash may choose
+// from.
+type model struct {
+	teams  map[string]auditdrain.Team
+	tokens map[string]auditdrain.Token
+	drains map[string]*modelDrain
+	logs   map[string]*modelLog
+}
+
+type modelLog struct {
+	events []auditdrain.StoredEvent // all that were ever accepted, trimmed or not
+	first  uint64                   // the first that is left, if any; a crash may undo it
+}
+
+type modelDrain struct {
+	auditdrain.Drain
+	cursors []uint64                   // the first one, and all that were saved
+	states  []auditdrain.DeliveryState // none, and all that were saved, without cursor
+}
+
+func (d *modelDrain) cursor() uint64 { return slices.Max(d.cursors) }
+
+func newModel() *model {
+	return &model{
+		teams:  map[string]auditdrain.Team{},
+		tokens: map[string]auditdrain.Token{},
+		drains: map[string]*modelDrain{},
+		logs:   map[string]*modelLog{},
+	}
+}
+
+func (m *model) log(team string) *modelLog {
+	l := m.logs[team]
+	if l == nil {
+		l = &modelLog{first: 1}
+		m.logs[team] = l
+	}
+	return l
+}
+
+func (l *modelLog) last() uint64                         { return uint64(len(l.events)) }
+func (l *modelLog) stored() []auditdrain.StoredEvent     { return l.events[l.first-1:] }
+func (l *modelLog) at(seq uint64) auditdrain.StoredEvent { return l.events[seq-1] }
+
+func (l *modelLog) find(id string) (auditdrain.StoredEvent, bool) {
+	for _, e := range l.stored() {
+		if e.ID == id {
+			return e, true
+		}
+	}
+	return auditdrain.StoredEvent{}, false
+}
+
+// append returns what Append must answer, and changes m accordingly.
+func (m *model) append(batches []auditdrain.Batch, now time.Time) []auditdrain.BatchResult {
+	results := make([]auditdrain.BatchResult, len(batches))
+	accepted := map[string]time.Time{} // by team: all events of a call have the same time
+	for i, b := range batches {
+		l := m.log(b.TeamID)
+		if _, ok := accepted[b.TeamID]; !ok {
+			accepted[b.TeamID] = now.Truncate(time.Microsecond)
+			if n := l.last(); n > 0 && l.at(n).AcceptedAt.After(now) {
+				accepted[b.TeamID] = l.at(n).AcceptedAt
+			}
+		}
+		before, r := l.last(), &results[i]
+		for _, e := range b.Events {
+			switch known, ok := l.find(e.ID); {
+			case !ok:
+				l.events = append(l.events, auditdrain.StoredEvent{Event: e, Seq: l.last() + 1, AcceptedAt: accepted[b.TeamID]})
+				r.Accepted++
+			case bytes.Equal(known.Body, e.Body):
+				r.Duplicates++
+			default:
+				r.Conflicts = append(r.Conflicts, e.ID)
+			}
+		}
+		if len(r.Conflicts) > 0 {
+			l.events = l.events[:before]
+			*r = auditdrain.BatchResult{Conflicts: r.Conflicts}
+		}
+	}
+	return results
+}
+
+func (m *model) trim(before time.Time) (removed int) {
+	for team, l := range m.logs {
+		limit := l.last()
+		for _, d := range m.teamDrains(team) {
+			limit = min(limit, d.cursor())
+		}
+		for l.first <= limit && l.at(l.first).AcceptedAt.Before(before) {
+			l.first++
+			removed++
+		}
+	}
+	return removed
+}
+
+// start returns the cursor that a drain begins with.
+func (m *model) start(team string, from int64) uint64 {
+	l := m.log(team)
+	for _, e := range l.stored() {
+		if from != 0 && e.AcceptedAt.UnixMicro() >= from*1000 {
+			return e.Seq - 1
+		}
+	}
+	return l.last()
+}
+
+func (m *model) teamDrains(team string) []*modelDrain {
+	var ds []*modelDrain
+	for _, d := range m.drains {
+		if d.TeamID == team {
+			ds = append(ds, d)
+		}
+	}
+	return ds
+}
+
+// clone is deep enough that changes by operations do not show in the original.
+func (m *model) clone() *model {
+	c := newModel()
+	c.teams, c.tokens = maps.Clone(m.teams), maps.Clone(m.tokens)
+	for id, d := range m.drains {
+		copied := *d
+		copied.cursors, copied.states = slices.Clone(d.cursors), slices.Clone(d.states)
+		c.drains[id] = &copied
+	}
+	for team, l := range m.logs {
+		c.logs[team] = &modelLog{events: slices.Clone(l.events), first: l.first}
+	}
+	return c
+}
+
+// pick returns a random key of m, always the same for the same rng.
+func pick[K cmp.Ordered, V any](rng *rand.Rand, m map[K]V) K {
+	keys := slices.Sorted(maps.Keys(m))
+	return keys[rng.IntN(len(keys))]
+}
