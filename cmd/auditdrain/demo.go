@@ -125,6 +125,9 @@ func demo(ctx context.Context, set demoSettings, out, errOut io.Writer) error {
 	if service.err != nil {
 		return service.err
 	}
+	if err := p.ledger.addStored(context.WithoutCancel(ctx), filepath.Join(set.dir, "data")); err != nil {
+		return err
+	}
 	return verdict(out, sim, p.ledger)
 }
 
@@ -136,14 +139,22 @@ func introduce(out io.Writer, url string, set demoSettings) {
 	fmt.Fprintf(out, `auditdrain demo
   service   %s   (API: %[1]s/openapi.json, metrics: %[1]s/metrics)
   log in    with the operator token in %s
-  drain     of team %s: %s, %s
+  drain     of team %s: %s, ndjson
   objects   %s
   try       export AUDITDRAIN_URL=%[1]s AUDITDRAIN_TOKEN=$(cat %[2]s)
-            auditdrain drain list --team %[3]s
-            find %[6]s -name '*.jsonl' | tail -1 | xargs cat
+            %[6]s drain list --team %[3]s
+            find %[5]s -name '*.jsonl' | tail -1 | xargs cat
 Ctrl-C ends the producer, delivers the rest and compares.
 
-`, url, token, demoTeam, demoEndpoint, "ndjson", filepath.Join(set.dir, "s3", demoBucket))
+`, url, token, demoTeam, demoEndpoint, filepath.Join(set.dir, "s3", demoBucket), ownCommand())
+}
+
+// ownCommand is how this program was probably started.
+func ownCommand() string {
+	if strings.Contains(os.Args[0], "go-build") {
+		return "go run ./cmd/auditdrain"
+	}
+	return os.Args[0]
 }
 
 // demoProducer posts events as a platform would.

@@ -79,7 +79,9 @@ var demoActions = []demoAction{
 		return fmt.Sprintf(`{"rule":{"id":%d,"conditions":[{"any":[{"ip":"203.0.113.0/24"},{"path":{"startsWith":"/admin"}}]}],"action":"deny"}}`, rand.Uint64())
 	}},
 	{"api-token-revoked", false, func() string { return `{}` }},
-	{"domain-transferred", false, func() string { return `{"domain":"bücher.example","punycode":"xn--bcher-kva.example","price":1.20e+1}` }},
+	{"domain-transferred", false, func() string {
+		return `{"domain":"bücher.example","punycode":"xn--bcher-kva.example","price":1.20e+1}`
+	}},
 }
 
 // batch returns n events that happened just before now.

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/auditdrain/auditdrain"
 	"github.com/auditdrain/auditdrain/internal/awssim"
+	"github.com/auditdrain/auditdrain/internal/pebblestore"
 )
 
 // demoLedger is the producer's own record of what the service acknowledged,
@@ -73,7 +75,6 @@ func (l *demoLedger) unacknowledged() [][]byte {
 
 // acknowledge notes that the service has accepted a batch.
 func (l *demoLedger) acknowledge(batch [][]byte) error {
-	delivery := auditdrain.Delivery{Endpoint: demoEndpoint, Encoding: "ndjson"}
 	var lines bytes.Buffer
 	for _, body := range batch {
 		var e struct {
@@ -83,16 +84,47 @@ func (l *demoLedger) acknowledge(batch [][]byte) error {
 		if err := json.Unmarshal(body, &e); err != nil {
 			return fmt.Errorf("read our own event: %w", err)
 		}
-		event := auditdrain.Event{ID: e.ID, Timestamp: e.Timestamp, Body: body}
-		sum := sha256.Sum256(delivery.ObjectBody(event))
-		key := delivery.ObjectKey(event, false)
-		l.events[key] = hex.EncodeToString(sum[:])
-		fmt.Fprintf(&lines, "%s\t%s\n", key, l.events[key])
+		key, sum := demoObject(auditdrain.Event{ID: e.ID, Timestamp: e.Timestamp, Body: body})
+		l.events[key] = sum
+		fmt.Fprintf(&lines, "%s\t%s\n", key, sum)
 	}
 	if _, err := l.acked.Write(lines.Bytes()); err != nil {
 		return fmt.Errorf("write ledger: %w", err)
 	}
 	return os.Remove(l.pending)
+}
+
+// addStored adds the events that others have sent to the team meanwhile: a
+// person who tries the API. The service must have stopped.
+func (l *demoLedger) addStored(ctx context.Context, data string) error {
+	store, err := pebblestore.Open(data, pebblestore.Options{})
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	for after := uint64(0); ; {
+		events, err := store.Read(ctx, demoTeam, after, 1000, 8<<20)
+		if err != nil {
+			return fmt.Errorf("read the store: %w", err)
+		}
+		if len(events) == 0 {
+			return nil
+		}
+		for _, e := range events {
+			if key, sum := demoObject(e.Event); l.events[key] == "" {
+				l.events[key] = sum
+			}
+		}
+		after = events[len(events)-1].Seq
+	}
+}
+
+// demoObject is where the demo's drain has to write an event, and the SHA-256
+// of what.
+func demoObject(e auditdrain.Event) (key, sum string) {
+	delivery := auditdrain.Delivery{Endpoint: demoEndpoint, Encoding: "ndjson"}
+	digest := sha256.Sum256(delivery.ObjectBody(e))
+	return delivery.ObjectKey(e, false), hex.EncodeToString(digest[:])
 }
 
 // verdict compares the bucket with the ledger.
@@ -104,7 +136,8 @@ func verdict(out io.Writer, sim *awssim.Sim, l *demoLedger) error {
 	found, wrong, unexpected := 0, 0, 0
 	for _, o := range objects {
 		switch want, ok := l.events[o.Key]; {
-		case strings.HasPrefix(o.Key, "audit-logs/test/"): // of test deliveries
+		case !strings.HasPrefix(o.Key, "audit-logs/schema=") || !strings.HasSuffix(o.Key, ".jsonl"):
+			// Of test deliveries, or of another drain that somebody tries.
 		case !ok:
 			unexpected++
 		case want != o.SHA256:
