@@ -49,3 +49,16 @@ func BenchmarkPut(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkRequest is our part of it: key, body, headers and signature.
+func BenchmarkRequest(b *testing.B) {
+	d := mustOpen(b, (&world{url: "http://127.0.0.1"}).client(b))
+	creds := aws.Credentials{AccessKeyID: "ASIA", SecretAccessKey: "secret", SessionToken: strings.Repeat("t", 700)}
+	e := auditdrain.Event{ID: "uev_1", Timestamp: 1779444000123, Body: make([]byte, 700)}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := d.request(b.Context(), creds, d.delivery.ObjectKey(e, false), d.delivery.ObjectBody(e), false); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

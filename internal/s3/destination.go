@@ -11,7 +11,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -20,7 +19,6 @@ import (
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
-	"github.com/aws/smithy-go/encoding/httpbinding"
 
 	"github.com/auditdrain/auditdrain"
 )
@@ -222,7 +220,6 @@ func (d *Destination) request(ctx context.Context, creds aws.Credentials, key st
 	digest := hex.EncodeToString(sum[:])
 	header := http.Header{
 		"Content-Type":                {d.delivery.ContentType()},
-		"Content-Length":              {strconv.Itoa(len(body))},
 		"X-Amz-Content-Sha256":        {digest},
 		"X-Amz-Checksum-Sha256":       {base64.StdEncoding.EncodeToString(sum[:])},
 		"X-Amz-Expected-Bucket-Owner": {d.owner},
@@ -237,14 +234,14 @@ func (d *Destination) request(ctx context.Context, creds aws.Credentials, key st
 	if d.delivery.ObjectACL != "" {
 		header["X-Amz-Acl"] = []string{d.delivery.ObjectACL}
 	}
-	base := strings.TrimSuffix(d.base.Path, "/")
+	path := strings.TrimSuffix(d.base.Path, "/") + "/" + key
 	u := &url.URL{
 		Scheme: d.base.Scheme,
 		Host:   d.base.Host,
-		Path:   base + "/" + key,
+		Path:   path,
 		// S3's canonical request has the path URI-encoded once, "=" as %3D:
 		// what is signed must be what is sent.
-		RawPath: httpbinding.EscapePath(base, false) + "/" + httpbinding.EscapePath(key, false),
+		RawPath: escapePath(path),
 	}
 	req := (&http.Request{
 		Method:        http.MethodPut,
@@ -266,6 +263,22 @@ func (d *Destination) request(ctx context.Context, creds aws.Credentials, key st
 	// connection that it had kept turns out to have been closed by S3.
 	header["Idempotency-Key"] = nil
 	return req, nil
+}
+
+// escapePath encodes every byte but the unreserved characters of RFC 3986 and
+// slashes.
+func escapePath(path string) string {
+	const hexDigits = "0123456789ABCDEF"
+	b := make([]byte, 0, len(path)+len(path)/4)
+	for i := range len(path) {
+		switch c := path[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', strings.IndexByte("-._~/", c) >= 0:
+			b = append(b, c)
+		default:
+			b = append(b, '%', hexDigits[c>>4], hexDigits[c&15])
+		}
+	}
+	return string(b)
 }
 
 // complete adds to an answer what AWS does not repeat.

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/aws/smithy-go/encoding/httpbinding"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/auditdrain/auditdrain"
@@ -167,6 +168,17 @@ func TestPutKeys(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+func TestEscapePath(t *testing.T) {
+	var all []byte
+	for c := range 256 {
+		all = append(all, byte(c))
+	}
+	// The SDK's own.
+	if got, want := escapePath(string(all)), httpbinding.EscapePath(string(all), false); got != want {
+		t.Errorf(" got %s\nwant %s", got, want)
 	}
 }
 
