@@ -105,6 +105,10 @@ func serve(ctx context.Context, set settings, log *slog.Logger, started func(*in
 	if err := set.validate(); err != nil {
 		return err
 	}
+	givenToken, err := tokenFromEnvironment()
+	if err != nil {
+		return err
+	}
 	aws, err := s3.LoadConfig(ctx)
 	if err != nil {
 		return err
@@ -118,7 +122,7 @@ func serve(ctx context.Context, set settings, log *slog.Logger, started func(*in
 			err = fmt.Errorf("close store: %w", closeErr)
 		}
 	}()
-	operator, err := operatorToken(set.data, log)
+	operator, err := operatorToken(givenToken, set.data, log)
 	if err != nil {
 		return err
 	}
@@ -271,14 +275,20 @@ func (p *part) stop() {
 
 var operatorTokenRE = regexp.MustCompile(`^[!-~]*[A-Za-z0-9]{24}[!-~]*$`)
 
+// tokenFromEnvironment returns the operator token that was given, or "".
+func tokenFromEnvironment() (string, error) {
+	value := os.Getenv("AUDITDRAIN_OPERATOR_TOKEN")
+	if value != "" && !operatorTokenRE.MatchString(value) {
+		return "", usagef("AUDITDRAIN_OPERATOR_TOKEN is not allowed: use at least 24 letters and digits in a row, such as ad_ and 32 random ones")
+	}
+	return value, nil
+}
+
 // operatorToken returns the hash of the token that may do everything: the one
-// of the environment, or of the data folder, where the first start puts one.
-func operatorToken(data string, log *slog.Logger) (auditdrain.TokenHash, error) {
-	if value := os.Getenv("AUDITDRAIN_OPERATOR_TOKEN"); value != "" {
-		if !operatorTokenRE.MatchString(value) {
-			return auditdrain.TokenHash{}, usagef("AUDITDRAIN_OPERATOR_TOKEN is not allowed: use at least 24 letters and digits in a row, such as ad_ and 32 random ones")
-		}
-		return auditdrain.HashToken(value), nil
+// that was given, or that of the data folder, where the first start puts one.
+func operatorToken(given, data string, log *slog.Logger) (auditdrain.TokenHash, error) {
+	if given != "" {
+		return auditdrain.HashToken(given), nil
 	}
 	path := filepath.Join(data, "operator-token")
 	content, err := os.ReadFile(path)
