@@ -2,12 +2,12 @@ package ingest
 
 import (
 	"bytes"
+	"compress/gzip"
 	"errors"
 	"io"
 	"strings"
 	"sync"
 
-	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/auditdrain/auditdrain"
@@ -48,6 +48,8 @@ func ReadBody(r io.Reader, contentEncoding string, sizeHint int64) ([]byte, erro
 	case "", "identity":
 		encoding = ""
 	case "gzip":
+		// Not klauspost/compress, which takes a second member that is cut off
+		// in its header for the end, and so loses it.
 		zr, err := gzip.NewReader(wire)
 		if err != nil {
 			return nil, badEncoding(encoding, err)

@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"bytes"
+	"compress/gzip"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -10,7 +11,6 @@ import (
 	"testing"
 	"testing/iotest"
 
-	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/auditdrain/auditdrain"
@@ -213,6 +213,17 @@ func TestReadBodyDamaged(t *testing.T) {
 		if got, err := ReadBody(bytes.NewReader(body), encoding, -1); err != nil || !bytes.Equal(got, plain) {
 			t.Errorf("%s after failures: got %d bytes, error %v", encoding, len(got), err)
 		}
+	}
+	// Nor is a second part lost that is cut off before its data begins.
+	var second bytes.Buffer
+	w := gzip.NewWriter(&second)
+	w.Extra, w.Name, w.Comment = []byte("extra"), "name", "comment"
+	w.Write(plain)
+	w.Close()
+	for n := 1; n < second.Len(); n++ {
+		body := append(gzipped(plain), second.Bytes()[:n]...)
+		got, err := ReadBody(bytes.NewReader(body), "gzip", -1)
+		checkRefused(t, "second part cut off", got, err, auditdrain.CodeBadRequest, "the body is not valid gzip")
 	}
 	broken := errors.New("connection reset")
 	got, err := ReadBody(io.MultiReader(strings.NewReader(whole), iotest.ErrReader(broken)), "", -1)
