@@ -328,9 +328,9 @@ func TestProxy(t *testing.T) {
 	for _, tt := range tests {
 		cmd := exec.CommandContext(t.Context(), os.Args[0])
 		cmd.Env = slices.Concat(isolatedEnv(), tt.env, []string{childEnv + "=1", "AWS_CA_BUNDLE=" + caFile})
-		out, err := cmd.CombinedOutput()
+		out, err := cmd.Output()
 		if err != nil {
-			t.Fatalf("%q: %v\n%s", tt.env, err, out)
+			t.Fatalf("%q: %v: %s", tt.env, err, out)
 		}
 		w.object(t, bucket, strings.TrimSpace(string(out)))
 		if d := cmp.Diff(tt.asks, p.asked()); d != "" {
