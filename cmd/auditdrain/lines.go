@@ -91,7 +91,7 @@ func checkLine(data []byte, allowMissingID bool) (id string, err error) {
 		return "", errors.New("no id: sending the event again would deliver it twice; give it one, or use --allow-missing-ids")
 	}
 	if err := json.Unmarshal(raw, &id); err != nil || !auditdrain.ValidEventID(id) {
-		return "", fmt.Errorf("id %s is not allowed: use 1 to 128 of A-Z, a-z, 0-9, _, - and .", cut(string(raw), 140))
+		return "", fmt.Errorf("id %s is not allowed: use 1 to 128 of A-Z, a-z, 0-9, ., _ and -", cut(string(raw), 140))
 	}
 	return id, nil
 }

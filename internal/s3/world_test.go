@@ -224,8 +224,6 @@ func (w *world) fault(op string, f awssim.Fault, n ...int64) {
 	})
 }
 
-func (w *world) policy(doc string) []*iam.Policy { return []*iam.Policy{iam.MustParse(doc)} }
-
 func contains(t testing.TB, s string, parts ...string) {
 	t.Helper()
 	for _, p := range parts {
