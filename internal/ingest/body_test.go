@@ -112,7 +112,7 @@ func TestReadBodyTooLarge(t *testing.T) {
 	}
 	// The frame itself says how much it expands to, which need not be true.
 	frame := []byte{0x28, 0xb5, 0x2f, 0xfd, 0xe0} // single segment, 8 bytes of content size
-	frame = binary.LittleEndian.AppendUint64(frame, 1<<40)
+	frame = binary.LittleEndian.AppendUint64(frame, 1<<30)
 	got, err := ReadBody(bytes.NewReader(append(frame, make([]byte, 100)...)), "zstd", -1)
 	checkRefused(t, "zstd claims", got, err, auditdrain.CodeTooLarge, message)
 }

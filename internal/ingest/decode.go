@@ -175,17 +175,15 @@ func (b *batch) readEvent() error {
 	if b.index == auditdrain.MaxBatchEvents {
 		return auditdrain.Errorf(auditdrain.CodeTooLarge, "a batch may have at most %d events", auditdrain.MaxBatchEvents)
 	}
-	if raw == nil {
-		return nil // not an object, which has been noted
+	if len(b.problems) > before {
+		return nil
 	}
 	b.scratch = appendCompact(b.scratch[:0], raw)
 	b.fill(&e)
 	if len(b.scratch) > auditdrain.MaxEventBytes {
 		return auditdrain.Errorf(auditdrain.CodeTooLarge, "event %d has %d bytes: an event may have at most %d", b.index, len(b.scratch), auditdrain.MaxEventBytes)
 	}
-	if len(b.problems) == before {
-		b.events = append(b.events, auditdrain.Event{ID: e.id, Timestamp: e.timestamp, Body: bytes.Clone(b.scratch)})
-	}
+	b.events = append(b.events, auditdrain.Event{ID: e.id, Timestamp: e.timestamp, Body: bytes.Clone(b.scratch)})
 	return nil
 }
 
@@ -210,15 +208,12 @@ func appendCompact(dst, src []byte) []byte {
 	return append(dst, src[copied:]...)
 }
 
-// fill adds the fields that the producer left out at the end of the event, in
-// a fixed order.
+// fill adds the fields that the producer left out at the end of a good event,
+// in a fixed order.
 func (b *batch) fill(e *fields) {
 	out := b.scratch[:len(b.scratch)-1] // without the closing brace
 	add := func(name string) {
-		if len(out) > 1 {
-			out = append(out, ',')
-		}
-		out = append(out, '"')
+		out = append(out, `,"`...) // there are fields before it: some are required
 		out = append(out, name...)
 		out = append(out, `":`...)
 	}
