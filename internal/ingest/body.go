@@ -23,7 +23,7 @@ const (
 
 // A decoder that decodes in the caller's goroutine needs no Close.
 var zstdDecoders = sync.Pool{New: func() any {
-	zr, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderMaxMemory(auditdrain.MaxBodyBytes))
+	zr, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow))
 	if err != nil {
 		panic(err) // the options are constants
 	}
@@ -73,10 +73,10 @@ func ReadBody(r io.Reader, contentEncoding string, sizeHint int64) ([]byte, erro
 	buf.Grow(int(min(max(sizeHint, 0), maxHint)) + bytes.MinRead)
 	_, err := buf.ReadFrom(io.LimitReader(plain, auditdrain.MaxBodyBytes+1))
 	switch {
-	case buf.Len() > auditdrain.MaxBodyBytes, wire.N <= 0, errors.Is(err, zstd.ErrDecoderSizeExceeded):
+	case buf.Len() > auditdrain.MaxBodyBytes, wire.N <= 0:
 		return nil, tooLarge()
-	case errors.Is(err, zstd.ErrWindowSizeExceeded):
-		return nil, auditdrain.Errorf(auditdrain.CodeBadRequest, "the body needs a zstd window of more than %d bytes: compress it with level 19 or lower, without --long", maxWindow)
+	case errors.Is(err, zstd.ErrWindowSizeExceeded), errors.Is(err, zstd.ErrDecoderSizeExceeded):
+		return nil, auditdrain.Errorf(auditdrain.CodeTooLarge, "the body needs a zstd window of more than %d bytes: compress it with level 19 or lower and without --long, and send at most %d bytes", maxWindow, auditdrain.MaxBodyBytes)
 	case err != nil && encoding != "":
 		return nil, badEncoding(encoding, err)
 	case err != nil:
