@@ -5,6 +5,7 @@ import (
 	"context"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/auditdrain/auditdrain"
@@ -256,12 +257,21 @@ func (l *loop) confirmed(r result) {
 
 // refused notes why the drain is in trouble.
 func (l *loop) refused(err error) {
-	l.state.LastError = err.Error()
+	l.state.LastError = clip(err.Error())
 	if l.state.FirstErrorAt == 0 {
 		l.state.FirstErrorAt = time.Now().UnixMilli()
 		l.savedAt = time.Time{}
 		l.log.Warn("drain is errored; its backlog is kept", "drain", l.drain.ID, "team", l.drain.TeamID, "err", err)
 	}
+}
+
+// clip bounds what a destination can make us store.
+func clip(s string) string {
+	const most = 4096
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "…"
 }
 
 // advance moves the cursor over all that is confirmed without a gap.
