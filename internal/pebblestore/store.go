@@ -130,8 +130,8 @@ func open(dir string, opts Options) (*Store, error) {
 	return s, nil
 }
 
-func checkFormatMajorVersion(dir string, fs vfs.FS) error {
-	desc, err := pebble.Peek(dir, fs)
+func checkFormatMajorVersion(dir string, fsys vfs.FS) error {
+	desc, err := pebble.Peek(dir, fsys)
 	if err != nil {
 		return err // also for a format that this version of Pebble does not know
 	}

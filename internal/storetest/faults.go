@@ -56,7 +56,8 @@ func RunFaults(t *testing.T, newPlace func(t *testing.T) FaultyPlace) {
 	}
 }
 
-const faultSteps = 40
+// faultSteps make a history that flushes and compacts a few times.
+const faultSteps = 30
 
 // faultAt reports whether there is an nth write.
 func faultAt(t *testing.T, place FaultyPlace, fault Fault, nth int) bool {

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,6 +28,7 @@ type history struct {
 	place Place
 	store Store // nil while none is open
 	now   time.Time
+	clock atomic.Pointer[time.Time] // now, for the store, which may still look at it after a call has failed
 	model *model
 	n     int // operations so far, also makes names unique
 
@@ -55,11 +57,17 @@ func newHistory(t *testing.T, place Place, seed uint64) *history {
 }
 
 func (h *history) open() error {
-	s, err := h.place.Open(func() time.Time { return h.now })
+	h.setTime(h.now)
+	s, err := h.place.Open(func() time.Time { return *h.clock.Load() })
 	if err == nil {
 		h.store = s
 	}
 	return err
+}
+
+func (h *history) setTime(t time.Time) {
+	h.now = t
+	h.clock.Store(&t)
 }
 
 // step does one operation. It returns the error of the call, after which the
@@ -67,7 +75,7 @@ func (h *history) open() error {
 func (h *history) step() error {
 	h.Helper()
 	h.n++
-	h.now = h.now.Add(time.Duration(h.rng.IntN(5e9)) - 5e8)
+	h.setTime(h.now.Add(time.Duration(h.rng.IntN(5e9)) - 5e8))
 	return h.do(h.next())
 }
 
