@@ -115,9 +115,10 @@ func crashRound(t *testing.T, rng *rand.Rand, p *process, hc *http.Client, aws *
 	}
 	url := p.url()
 	ready(t, hc, url)
+	var sending sync.WaitGroup
+	defer sending.Wait()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	var sending sync.WaitGroup
 	for _, cp := range producers {
 		sending.Go(func() {
 			if err := cp.run(ctx, url, aws); err != nil {
@@ -150,9 +151,7 @@ func crashRound(t *testing.T, rng *rand.Rand, p *process, hc *http.Client, aws *
 	} else {
 		p.kill()
 	}
-	cancel()
-	sending.Wait()
-	hc.CloseIdleConnections()
+	hc.CloseIdleConnections() // they lead to a dead process
 }
 
 // ready waits for the service to be ready, which it is once it answers.
