@@ -1,6 +1,7 @@
 package auditdrain
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/netip"
 	"regexp"
@@ -22,6 +23,11 @@ type Delivery struct {
 	// they are set.
 	ServerSideEncryption string `json:"serverSideEncryption,omitempty"`
 	ObjectACL            string `json:"objectAcl,omitempty"`
+
+	// Headers and Secret belong to deliveries of type "http", but some clients
+	// send them with every type: empty ones are dropped by WithDefaults.
+	Headers json.RawMessage `json:"headers,omitempty"`
+	Secret  json.RawMessage `json:"secret,omitempty"`
 }
 
 // What a delivery's fields may be.
@@ -41,6 +47,14 @@ const maxRoleARNLen = 2048
 
 // WithDefaults fills in the fields that clients may leave out.
 func (d Delivery) WithDefaults() Delivery {
+	switch string(d.Headers) {
+	case "null", "{}":
+		d.Headers = nil
+	}
+	switch string(d.Secret) {
+	case "null", `""`:
+		d.Secret = nil
+	}
 	if d.Compression == "" {
 		d.Compression = "none"
 	}
@@ -70,6 +84,12 @@ func (d Delivery) Validate(partitionOf func(region string) (string, bool)) []Pro
 	if d.Type != "s3" {
 		bad("type", `%q is not allowed: use "s3"`, d.Type)
 		return ps
+	}
+	if d.Headers != nil {
+		bad("headers", `not available for type "s3": leave it out`)
+	}
+	if d.Secret != nil {
+		bad("secret", `not available for type "s3": leave it out`)
 	}
 	if err := validEndpoint(d.Endpoint); err != "" {
 		bad("endpoint", "%q is not allowed: %s", d.Endpoint, err)
@@ -157,15 +177,14 @@ func validEndpoint(s string) string {
 		return fmt.Sprintf("a prefix has at most %d bytes", MaxPrefixLen)
 	case strings.HasPrefix(prefix, "/"), strings.HasSuffix(prefix, "/"), strings.Contains(prefix, "//"):
 		return "a prefix must not begin or end with a slash, nor contain two in a row"
+	case strings.Contains(prefix, ".."):
+		return "a prefix must not contain two periods in a row"
 	case !printable(prefix):
 		return "a prefix must be UTF-8 without control characters"
 	case strings.ContainsAny(prefix, "*?${}"):
 		return "a prefix must not contain * ? $ { or }, which IAM policies give a meaning to"
-	}
-	for part := range strings.SplitSeq(prefix, "/") {
-		if part == ".." || part == "." {
-			return `a prefix must not contain "." or ".." as a folder`
-		}
+	case slices.Contains(strings.Split(prefix, "/"), "."):
+		return `a prefix must not contain "." as a folder`
 	}
 	return ""
 }

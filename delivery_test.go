@@ -121,12 +121,21 @@ func TestSplitEndpoint(t *testing.T) {
 
 func TestDeliveryDefaults(t *testing.T) {
 	got := auditdrain.Delivery{Type: "s3"}.WithDefaults()
-	if want := (auditdrain.Delivery{Type: "s3", Compression: "none", FileStructure: "hive"}); got != want {
-		t.Errorf("got %+v, want %+v", got, want)
+	want := auditdrain.Delivery{Type: "s3", Compression: "none", FileStructure: "hive"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("defaults (-want +got):\n%s", diff)
+	}
+	for _, empty := range []auditdrain.Delivery{
+		{Type: "s3", Headers: []byte("null"), Secret: []byte("null")},
+		{Type: "s3", Headers: []byte("{}"), Secret: []byte(`""`)},
+	} {
+		if diff := cmp.Diff(want, empty.WithDefaults()); diff != "" {
+			t.Errorf("what other types have, empty (-want +got):\n%s", diff)
+		}
 	}
 	other := auditdrain.Delivery{Compression: "gzip", FileStructure: "flat"}
-	if got := other.WithDefaults(); got != other {
-		t.Errorf("got %+v, want %+v", got, other)
+	if diff := cmp.Diff(other, other.WithDefaults()); diff != "" {
+		t.Errorf("what is set must stay (-want +got):\n%s", diff)
 	}
 }
 
@@ -229,7 +238,8 @@ func TestEndpointRules(t *testing.T) {
 		slash  = "a prefix must not begin or end with a slash, nor contain two in a row"
 		plain  = "a prefix must be UTF-8 without control characters"
 		policy = "a prefix must not contain * ? $ { or }"
-		folder = `a prefix must not contain "." or ".." as a folder`
+		folder = `a prefix must not contain "." as a folder`
+		dots   = "a prefix must not contain two periods in a row"
 	)
 	tests := map[string]string{ // endpoint → what is wrong, "" if nothing
 		"s3://abc":                             "",
@@ -241,10 +251,9 @@ func TestEndpointRules(t *testing.T) {
 		"s3://256.1.1.1":                       "",
 		"s3://abc/audit-logs":                  "",
 		"s3://abc/a/b/c":                       "",
-		"s3://abc/a b":                         "",
+		"s3://abc/...":                         dots,
 		"s3://abc/日本/ü":                        "",
-		"s3://abc/...":                         "",
-		"s3://abc/a..b/.c/d.":                  "",
+		"s3://abc/a.b/.c/d.":                   "",
 		"s3://abc/a=b/c+d,e;f'(!)&@:":          "",
 		"s3://abc/" + strings.Repeat("a", 512): "",
 		"s3://abc/" + strings.Repeat("é", 256): "",
@@ -302,12 +311,12 @@ func TestEndpointRules(t *testing.T) {
 		"s3://abc/${aws:username}": policy,
 		"s3://abc/{x":              policy,
 		"s3://abc/x}":              policy,
-		"s3://abc/..":              folder,
+		"s3://abc/..":              dots,
 		"s3://abc/.":               folder,
-		"s3://abc/../other":        folder,
-		"s3://abc/a/../b":          folder,
+		"s3://abc/../other":        dots,
+		"s3://abc/a/../b":          dots,
 		"s3://abc/a/./b":           folder,
-		"s3://abc/a/..":            folder,
+		"s3://abc/a/..":            dots,
 	}
 	for endpoint, want := range tests {
 		d := goodDelivery()
@@ -389,7 +398,7 @@ func TestDrain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := `{"id":"drn_1","ownerId":"team_a","teamId":"team_a","name":"archive","createdAt":1700000000000,"updatedAt":1700000000000,` +
+	want := `{"id":"drn_1","ownerId":"team_a","teamId":"team_a","name":"archive","projects":"all","createdAt":1700000000000,"updatedAt":1700000000000,` +
 		`"schemas":{"audit_log":{"version":"v1"}},"delivery":` + string(delivery) + `,"source":{"kind":"self-served"},"status":"enabled","projectAccess":{"access":"all","managedBy":"drain"}}`
 	if got, err := json.Marshal(d); err != nil || string(got) != want {
 		t.Errorf("got  %s (error %v)\nwant %s", got, err, want)

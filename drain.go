@@ -26,6 +26,7 @@ type Drain struct {
 	OwnerID             string                   `json:"ownerId"` // the team, as clients of the reference system read it
 	TeamID              string                   `json:"teamId"`
 	Name                string                   `json:"name"`
+	Projects            string                   `json:"projects"`  // always "all"
 	CreatedAt           int64                    `json:"createdAt"` // Unix ms
 	UpdatedAt           int64                    `json:"updatedAt"` // Unix ms
 	Schemas             map[string]SchemaVersion `json:"schemas"`
@@ -60,11 +61,11 @@ type ProjectAccess struct {
 
 // DrainMetadata is how a drain is doing, as of now.
 type DrainMetadata struct {
-	BacklogEvents  uint64 `json:"backlogEvents"`
-	OldestUnsentAt int64  `json:"oldestUndeliveredAt,omitempty"` // Unix ms, when it was accepted
-	Delivered      uint64 `json:"delivered"`
-	Failed         uint64 `json:"failed"`
-	LastDeliveryAt int64  `json:"lastDeliveryAt,omitempty"` // Unix ms
+	BacklogEvents       uint64 `json:"backlogEvents"`
+	OldestUndeliveredAt int64  `json:"oldestUndeliveredAt,omitempty"` // Unix ms, when it was accepted
+	Delivered           uint64 `json:"delivered"`
+	Failed              uint64 `json:"failed"`
+	LastDeliveryAt      int64  `json:"lastDeliveryAt,omitempty"` // Unix ms
 }
 
 // AuditLogSchemas is the one value that a drain's Schemas may have.
@@ -79,6 +80,7 @@ func NewDrain(teamID, name string, delivery Delivery, now time.Time) Drain {
 		OwnerID:       teamID,
 		TeamID:        teamID,
 		Name:          name,
+		Projects:      "all",
 		CreatedAt:     now.UnixMilli(),
 		UpdatedAt:     now.UnixMilli(),
 		Schemas:       AuditLogSchemas(),
@@ -119,9 +121,9 @@ type DeliveryState struct {
 	LastDeliveryAt int64  `json:"lastDeliveryAt"` // Unix ms
 	FirstErrorAt   int64  `json:"firstErrorAt"`   // Unix ms; not 0 means errored
 	LastError      string `json:"lastError"`
-	// NoConditionalPut is set once the destination has answered that it does
+	// NoConditionalPut names the endpoint that has answered that it does
 	// not implement If-None-Match (S3-compatible stores).
-	NoConditionalPut bool `json:"noConditionalPut"`
+	NoConditionalPut string `json:"noConditionalPut,omitempty"`
 }
 
 // printable reports whether s is valid UTF-8 without control characters.

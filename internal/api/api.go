@@ -3,7 +3,7 @@
 //
 // One table (routes.go) says for every route who may call it, what it takes
 // and what it answers; the handlers, the access checks, /openapi.json and the
-// request metrics all come from it. One function turns errors into answers:
+// metrics of API requests all come from it. One function turns errors into answers:
 // an *auditdrain.Error is shown as it is, everything else is logged and shown
 // as an internal error.
 package api
@@ -102,16 +102,23 @@ type Config struct {
 type Server struct {
 	Config
 	decoder  ingest.Decoder
+	bodies   *ingest.Budget
+	table    []route
 	draining atomic.Bool
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
 }
+
+// bodyMemory bounds what the bodies of events take together. Batches of a
+// sensible size never meet it; a few of the largest at a time do.
+const bodyMemory = 512 << 20
 
 // New returns a Server.
 func New(cfg Config) *Server {
 	s := &Server{
 		Config:  cfg,
 		decoder: ingest.Decoder{Namespace: cfg.Namespace, Now: time.Now},
+		bodies:  ingest.NewBudget(bodyMemory),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "auditdrain_http_requests_total",
 			Help: "Requests by route and error code (ok if none).",
@@ -122,6 +129,7 @@ func New(cfg Config) *Server {
 			Buckets: prometheus.ExponentialBuckets(0.0005, 3, 10),
 		}, []string{"route"}),
 	}
+	s.table = s.routes()
 	cfg.Registry.MustRegister(s.requests, s.seconds)
 	return s
 }
@@ -133,7 +141,7 @@ func (s *Server) Refuse() { s.draining.Store(true) }
 // Handler returns the handler of all routes.
 func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
-	for _, rt := range s.routes() {
+	for _, rt := range s.table {
 		mux.Handle(rt.method+" "+rt.path, s.serve(rt))
 	}
 	const rest = "/"
@@ -165,25 +173,21 @@ type call struct {
 
 // serve wraps a route with what all routes share.
 func (s *Server) serve(rt route) http.Handler {
+	if rt.raw != nil {
+		return rt.raw
+	}
 	name := rt.method + " " + rt.path
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
-		if rt.raw != nil {
-			rt.raw.ServeHTTP(w, r)
-			return
-		}
+		code := "ok"
 		answer, err := s.answer(rt, r)
-		code := string(auditdrain.ErrorCode(err))
 		switch {
 		case err != nil:
-			s.writeError(w, r, err)
+			code = string(s.writeError(w, r, err))
 		case answer == nil:
 			w.WriteHeader(http.StatusNoContent)
 		default:
 			writeJSON(w, http.StatusOK, answer)
-		}
-		if code == "" {
-			code = "ok"
 		}
 		s.requests.WithLabelValues(name, code).Inc()
 		s.seconds.WithLabelValues(name).Observe(time.Since(start).Seconds())
@@ -257,8 +261,9 @@ func (s *Server) teamOf(c *call, rule teamRule) (auditdrain.Team, error) {
 	return team, nil
 }
 
-// writeError is the one place where errors become answers.
-func (s *Server) writeError(w http.ResponseWriter, r *http.Request, err error) {
+// writeError is the one place where errors become answers. It returns the
+// code that was answered.
+func (s *Server) writeError(w http.ResponseWriter, r *http.Request, err error) auditdrain.Code {
 	var e *auditdrain.Error
 	switch {
 	case errors.As(err, &e):
@@ -268,16 +273,21 @@ func (s *Server) writeError(w http.ResponseWriter, r *http.Request, err error) {
 		s.Log.Error("request failed", "method", r.Method, "path", r.URL.Path, "err", err)
 		e = auditdrain.Errorf(auditdrain.CodeInternal, "internal error; it has been logged")
 	}
+	retryAfter := e.RetryAfter
+	if retryAfter == 0 && e.Code == auditdrain.CodeUnavailable {
+		retryAfter = time.Second // clients honour it, and count on it
+	}
+	if retryAfter > 0 {
+		seconds := int((retryAfter + time.Second - 1) / time.Second)
+		w.Header().Set("Retry-After", strconv.Itoa(seconds))
+	}
 	if e.Code == auditdrain.CodeUnauthorized {
 		w.Header().Set("WWW-Authenticate", "Bearer")
-	}
-	if e.RetryAfter > 0 {
-		seconds := int((e.RetryAfter + time.Second - 1) / time.Second)
-		w.Header().Set("Retry-After", strconv.Itoa(seconds))
 	}
 	writeJSON(w, e.Code.Status(), struct {
 		Error *auditdrain.Error `json:"error"`
 	}{e})
+	return e.Code
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {
@@ -294,13 +304,19 @@ func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
 }
 
+// readyTimeout is how long a disk may take before events had better go
+// elsewhere.
+const readyTimeout = 2 * time.Second
+
 // readyz says whether events can be taken.
 func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 	if s.draining.Load() {
 		s.writeError(w, r, shuttingDown())
 		return
 	}
-	if err := s.Ready(r.Context()); err != nil {
+	ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
+	defer cancel()
+	if err := s.Ready(ctx); err != nil {
 		s.writeError(w, r, auditdrain.Errorf(auditdrain.CodeUnavailable, "the store cannot be written: %v", err))
 		return
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -245,7 +246,7 @@ func TestAccess(t *testing.T) {
 			})
 		}
 	}
-	for _, rt := range newService(t).api.routes() {
+	for _, rt := range newService(t).api.table {
 		if !covered[rt.method+" "+rt.path] {
 			t.Errorf("%s %s has no row in this table", rt.method, rt.path)
 		}
@@ -282,7 +283,7 @@ func TestUnknownTeamIs404Everywhere(t *testing.T) {
 	s := newService(t)
 	s.team("team_a")
 	drain := must[auditdrain.Drain](s, "POST", "/v1/drains?teamId=team_a", drainBody(goodDelivery))
-	for _, rt := range s.api.routes() {
+	for _, rt := range s.api.table {
 		if rt.team == noTeam {
 			continue
 		}
@@ -388,6 +389,28 @@ func TestTokens(t *testing.T) {
 	}
 }
 
+func TestOwnersCannotSilenceProducers(t *testing.T) {
+	s := newService(t)
+	s.team("team_a")
+	owner := s.token("team_a", auditdrain.RoleOwner)
+	producer := must[auditdrain.NewToken](s, "POST", "/v1/tokens", `{"name":"p","role":"producer","teamId":"team_a"}`)
+	if got := s.do(owner, "DELETE", "/v1/tokens/"+producer.ID, ""); got.status != 403 {
+		t.Errorf("an owner revokes the producer's token: %d %s, want 403", got.status, got.body)
+	}
+	if got := s.do(producer.Value, "POST", "/v1/events", goodEvent); got.status != 200 {
+		t.Errorf("the producer: %d %s", got.status, got.body)
+	}
+
+	ends := time.Now().Add(time.Hour).UnixMilli()
+	short := must[auditdrain.NewToken](s, "POST", "/v1/tokens", fmt.Sprintf(`{"name":"o","role":"owner","teamId":"team_a","expiresAt":%d}`, ends))
+	for expires, status := range map[int64]int{0: 403, ends + 1: 403, ends: 200} {
+		body := fmt.Sprintf(`{"name":"x","role":"owner","expiresAt":%d}`, expires)
+		if got := s.do(short.Value, "POST", "/v1/tokens", body); got.status != status {
+			t.Errorf("a token that ends at %d makes one that ends at %d: %d %s, want %d", ends, expires, got.status, got.body, status)
+		}
+	}
+}
+
 func TestOpenAPINamesEveryRoute(t *testing.T) {
 	s := newService(t)
 	var doc struct {
@@ -417,7 +440,7 @@ func TestOpenAPINamesEveryRoute(t *testing.T) {
 			}
 		}
 	}
-	if routes := len(s.api.routes()); routes != described {
+	if routes := len(s.api.table); routes != described {
 		t.Errorf("%d routes, %d described", routes, described)
 	}
 	if again := s.do("", "GET", "/openapi.json", ""); again.body != got.body {

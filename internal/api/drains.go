@@ -56,6 +56,7 @@ func (s *Server) shown(c *call, d auditdrain.Drain) (auditdrain.Drain, error) {
 	if err != nil {
 		return auditdrain.Drain{}, err
 	}
+	d.Projects = "all"
 	d.ExternalID = s.Namespace.ExternalID(d.TeamID)
 	d.LastError = state.LastError
 	d.FirstErrorTimestamp = state.FirstErrorAt
@@ -87,7 +88,7 @@ func (s *Server) metadata(ctx context.Context, teamID string, state auditdrain.D
 			return nil, err
 		}
 		if len(oldest) > 0 {
-			m.OldestUnsentAt = oldest[0].AcceptedAt.UnixMilli()
+			m.OldestUndeliveredAt = oldest[0].AcceptedAt.UnixMilli()
 		}
 	}
 	return m, nil
@@ -103,14 +104,15 @@ func (s *Server) createDrain(c *call) (any, error) {
 	if in.Schemas == nil {
 		problems = append(problems, auditdrain.Problem{Field: "schemas", Message: wantSchemas})
 	}
-	if in.StartFrom < 0 {
-		problems = append(problems, auditdrain.Problem{Field: "startFrom", Message: fmt.Sprintf("%d is not allowed: use Unix time in milliseconds", in.StartFrom)})
+	now := time.Now()
+	if in.StartFrom < 0 || in.StartFrom > now.UnixMilli() {
+		problems = append(problems, auditdrain.Problem{Field: "startFrom", Message: fmt.Sprintf("%d is not allowed: use Unix time in milliseconds, until now (%d)", in.StartFrom, now.UnixMilli())})
 	}
 	if in.Delivery == nil {
 		problems = append(problems, missingDelivery)
 		in.Delivery = &auditdrain.Delivery{}
 	}
-	d := auditdrain.NewDrain(c.team.ID, in.Name, in.Delivery.WithDefaults(), time.Now())
+	d := auditdrain.NewDrain(c.team.ID, in.Name, in.Delivery.WithDefaults(), now)
 	if len(problems) == 0 {
 		problems = d.Validate(s.PartitionOf)
 	}
@@ -165,6 +167,11 @@ func (s *Server) patch(d *auditdrain.Drain, in auditdrain.DrainPatch, by auditdr
 	if in.Delivery != nil {
 		d.Delivery = in.Delivery.WithDefaults()
 	}
+	if in.Name != nil || in.Delivery != nil { // whatever a drain is, it can be paused
+		if err := auditdrain.FieldErrors(d.Validate(s.PartitionOf)); err != nil {
+			return err
+		}
+	}
 	if in.Status != nil && *in.Status != d.Status {
 		d.Status = *in.Status
 		d.DisabledAt, d.DisabledBy, d.DisabledReason = 0, "", ""
@@ -176,7 +183,7 @@ func (s *Server) patch(d *auditdrain.Drain, in auditdrain.DrainPatch, by auditdr
 			}
 		}
 	}
-	return auditdrain.FieldErrors(d.Validate(s.PartitionOf))
+	return nil
 }
 
 func (s *Server) deleteDrain(c *call) (any, error) {

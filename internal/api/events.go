@@ -44,7 +44,8 @@ func (s *Server) postEvents(c *call) (any, error) {
 	if contentType == "" {
 		mediaType = ingest.TypeJSON
 	}
-	body, err := ingest.ReadBody(c.Body, c.Header.Get("Content-Encoding"), c.ContentLength)
+	body, release, err := s.bodies.ReadBody(c.Body, c.Header.Get("Content-Encoding"), c.ContentLength)
+	defer release()
 	if err != nil {
 		return nil, err
 	}

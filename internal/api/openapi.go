@@ -48,7 +48,7 @@ func (s *Server) openAPIDocument() (object, error) {
 	}
 
 	paths := object{}
-	for _, rt := range s.routes() {
+	for _, rt := range s.table {
 		op, err := operation(rt, ref)
 		if err != nil {
 			return nil, err

@@ -74,11 +74,13 @@ func (s *Server) createToken(c *call) (any, error) {
 	}
 	if c.token.Role != auditdrain.RoleOperator {
 		switch {
-		case token.Role != auditdrain.RoleOwner && token.Role != auditdrain.RoleViewer:
+		case !ownersTokens(token.Role):
 			// A customer that could send events could forge its own log.
 			return nil, auditdrain.Errorf(auditdrain.CodeForbidden, "an owner cannot make tokens with role %q: use owner or viewer", token.Role)
 		case token.TeamID != c.token.TeamID:
 			return nil, auditdrain.Errorf(auditdrain.CodeForbidden, "this token is not for team %q", in.TeamID)
+		case c.token.ExpiresAt != 0 && (token.ExpiresAt == 0 || token.ExpiresAt > c.token.ExpiresAt):
+			return nil, auditdrain.Errorf(auditdrain.CodeForbidden, "expiresAt: a token that ends at %d cannot make one that lives longer", c.token.ExpiresAt)
 		}
 	}
 	if err := s.Tokens.CreateToken(c.Context(), token); err != nil {
@@ -88,7 +90,24 @@ func (s *Server) createToken(c *call) (any, error) {
 }
 
 func (s *Server) deleteToken(c *call) (any, error) {
+	if c.token.Role != auditdrain.RoleOperator {
+		tokens, err := s.Tokens.Tokens(c.Context(), c.team.ID)
+		if err != nil {
+			return nil, err
+		}
+		for _, t := range tokens {
+			if t.ID == c.PathValue("id") && !ownersTokens(t.Role) {
+				// Nor must it be able to silence it.
+				return nil, auditdrain.Errorf(auditdrain.CodeForbidden, "an owner cannot revoke tokens with role %q: ask the operator", t.Role)
+			}
+		}
+	}
 	return nil, s.Tokens.DeleteToken(c.Context(), c.team.ID, c.PathValue("id"))
+}
+
+// ownersTokens reports whether a team's owners manage tokens of the role.
+func ownersTokens(role auditdrain.Role) bool {
+	return role == auditdrain.RoleOwner || role == auditdrain.RoleViewer
 }
 
 // notNil makes an empty list [] rather than null.

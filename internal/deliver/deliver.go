@@ -49,8 +49,8 @@ type OpenFunc func(d auditdrain.Drain, opts s3.Options) (Destination, error)
 
 // Options are limits, with usable defaults.
 type Options struct {
-	// InFlight bounds the writes of all drains together that are under way.
-	// Default 1024.
+	// InFlight bounds the writes of all drains together that are under way,
+	// besides one of each drain. Default 1024.
 	InFlight int
 	// Window bounds those of one drain. Default 64.
 	Window int
@@ -62,13 +62,15 @@ type Options struct {
 
 // Deliverer runs the loops of all drains.
 type Deliverer struct {
-	store   Store
-	drains  Drains
-	open    OpenFunc
-	log     *slog.Logger
-	grace   time.Duration
-	most    int           // writes of one drain under way
-	slots   chan struct{} // one for each write under way
+	store  Store
+	drains Drains
+	open   OpenFunc
+	log    *slog.Logger
+	grace  time.Duration
+	most   int // writes of one drain under way
+	// slots has one place for each write under way, but for one of each drain:
+	// however many drains hold them, a drain with work has a write under way.
+	slots   chan struct{}
 	metrics *metrics
 
 	mu      sync.Mutex
@@ -269,9 +271,11 @@ func (r *running) handle(ctx, putCtx context.Context, n news) {
 // reload takes over the stored configuration of a drain that has no loop.
 func (r *running) reload(ctx, putCtx context.Context, id string) {
 	found, err := r.drains.Drains(ctx, auditdrain.DrainQuery{ID: id})
+	if ctx.Err() != nil {
+		return
+	}
 	if err != nil {
-		// Deliver with what we know, and look again soon.
-		r.log.Error("drain could not be read; its change takes effect later", "drain", id, "err", err)
+		r.log.Error("drain could not be read; will try again", "drain", id, "err", err)
 		time.AfterFunc(time.Second, func() { r.Changed(id) })
 		return
 	}
@@ -332,6 +336,9 @@ func (r *running) onEnd(ctx, putCtx context.Context, end ended) {
 		e.stale = false
 		r.reload(ctx, putCtx, end.drainID)
 	case end.parked:
+		// A probe is to find out whether the destination works now: with a
+		// session of its own, since the one that was refused may be the cause.
+		r.close(e)
 		delay := probeDelay(e.parked)
 		e.parked++
 		e.timer = time.AfterFunc(delay, func() {

@@ -13,9 +13,10 @@ import (
 )
 
 const (
-	// How much is read ahead at a time.
+	// How much is read ahead at a time. A drain in trouble holds this for as
+	// long as it lasts.
 	readEvents = 256
-	readBytes  = 4 << 20
+	readBytes  = 1 << 20
 
 	// A drain's window starts here and grows by one with every success, up to
 	// its bound; it halves with every round of failures, down to one.
@@ -66,6 +67,7 @@ type loop struct {
 	queue     []*flight // read and not under way, in order
 	pending   []*flight // begun and not yet passed by the cursor, in order
 	inFlight  int       // of those, under way now
+	free      bool      // one of them holds no slot
 	window    int
 	failures  int // transient, in a row
 	pause     *time.Timer
@@ -81,9 +83,10 @@ type flight struct {
 }
 
 type result struct {
-	f   *flight
-	put s3.PutResult
-	err error
+	f    *flight
+	free bool
+	put  s3.PutResult
+	err  error
 }
 
 // run delivers until there is nothing left, the destination needs mending, or
@@ -105,7 +108,7 @@ func (l *loop) run(ctx, putCtx context.Context) (end ended) {
 	}
 	l.read, l.saved = l.state.Cursor, l.state.Cursor
 	if l.dest == nil {
-		if l.dest, err = l.open(l.drain, s3.Options{Unconditional: l.state.NoConditionalPut}); err != nil {
+		if l.dest, err = l.open(l.drain, s3.Options{Unconditional: l.state.NoConditionalPut == l.drain.Delivery.Endpoint}); err != nil {
 			l.refused(err)
 			return l.finish(saveCtx, true)
 		}
@@ -128,6 +131,11 @@ func (l *loop) run(ctx, putCtx context.Context) (end ended) {
 		// A nil channel is never chosen.
 		var slot chan<- struct{}
 		if !stopping && l.pause == nil && l.mayBegin() {
+			if !l.free {
+				l.free = true
+				l.begin(putCtx, true)
+				continue
+			}
 			slot = l.slots
 		}
 		var pause <-chan time.Time
@@ -139,7 +147,7 @@ func (l *loop) run(ctx, putCtx context.Context) (end ended) {
 		}
 		select {
 		case slot <- struct{}{}:
-			l.begin(putCtx)
+			l.begin(putCtx, false)
 		case r := <-l.results:
 			if l.settle(r) {
 				stopping, parked = true, true
@@ -183,9 +191,9 @@ func (l *loop) readAhead(ctx context.Context) error {
 	return nil
 }
 
-// begin starts the write of the next event in the queue; the caller has taken
-// a slot for it.
-func (l *loop) begin(putCtx context.Context) {
+// begin starts the write of the next event in the queue. It is the drain's
+// free one, or the caller has taken a slot for it.
+func (l *loop) begin(putCtx context.Context, free bool) {
 	f := l.queue[0]
 	l.queue = l.queue[1:]
 	if !f.begun {
@@ -195,8 +203,10 @@ func (l *loop) begin(putCtx context.Context) {
 	l.inFlight++
 	go func() {
 		put, err := l.dest.Put(putCtx, f.ev.Event)
-		<-l.slots
-		l.results <- result{f, put, err} // never blocks: there is room for all
+		if !free {
+			<-l.slots
+		}
+		l.results <- result{f, free, put, err} // never blocks: there is room for all
 	}()
 }
 
@@ -204,6 +214,9 @@ func (l *loop) begin(putCtx context.Context) {
 // something before it is worth going on.
 func (l *loop) settle(r result) (blocked bool) {
 	l.inFlight--
+	if r.free {
+		l.free = false
+	}
 	if r.err == nil {
 		l.confirmed(r)
 		return false
@@ -236,16 +249,17 @@ func (l *loop) settle(r result) (blocked bool) {
 func (l *loop) confirmed(r result) {
 	now := time.Now()
 	r.f.confirmed = true
+	r.f.ev.Body = nil // it may have to wait for the cursor
 	l.progress = true
 	l.failures = 0
 	l.window = min(l.window+1, l.most)
 	l.state.Delivered++
 	l.state.LastDeliveryAt = now.UnixMilli()
 	l.metrics.delivered(r.put, now.Sub(r.f.ev.AcceptedAt))
-	if r.put.Unconditional && !l.state.NoConditionalPut {
-		l.state.NoConditionalPut = true
+	if endpoint := l.drain.Delivery.Endpoint; r.put.Unconditional && l.state.NoConditionalPut != endpoint {
+		l.state.NoConditionalPut = endpoint
 		l.savedAt = time.Time{}
-		l.log.Warn("this store does not implement If-None-Match; objects are written without it", "drain", l.drain.ID, "endpoint", l.drain.Delivery.Endpoint)
+		l.log.Warn("this store does not implement If-None-Match; objects are written without it", "drain", l.drain.ID, "endpoint", endpoint)
 	}
 	if l.state.FirstErrorAt != 0 {
 		l.log.Info("drain has recovered", "drain", l.drain.ID, "team", l.drain.TeamID,

@@ -87,7 +87,7 @@ func BenchmarkReadBody(b *testing.B) {
 			b.SetBytes(int64(len(plain)))
 			b.ReportAllocs()
 			for b.Loop() {
-				got, err := ReadBody(bytes.NewReader(bm.body), bm.encoding, int64(len(bm.body)))
+				got, err := readWhole(bytes.NewReader(bm.body), bm.encoding, int64(len(bm.body)))
 				if err != nil || len(got) != len(plain) {
 					b.Fatalf("%d bytes, error %v", len(got), err)
 				}

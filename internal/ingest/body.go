@@ -5,8 +5,10 @@ import (
 	"compress/gzip"
 	"errors"
 	"io"
+	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/klauspost/compress/zstd"
 
@@ -30,11 +32,51 @@ var zstdDecoders = sync.Pool{New: func() any {
 	return zr
 }}
 
+// Budget bounds the memory that all request bodies take together, until their
+// events are stored. It is safe for concurrent use.
+type Budget struct{ left atomic.Int64 }
+
+// bodyCost is how many bytes of memory a byte of a body takes: the body, the
+// room that its buffer grows by, and its events.
+const bodyCost = 3
+
+// NewBudget returns a budget of so many bytes of memory.
+func NewBudget(bytes int64) *Budget {
+	b := new(Budget)
+	b.left.Store(bytes)
+	return b
+}
+
+// charged takes what is read from r off a budget.
+type charged struct {
+	r      io.Reader
+	budget *Budget
+	taken  int64
+}
+
+func (c *charged) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	cost := int64(n) * bodyCost
+	c.taken += cost
+	if c.budget.left.Add(-cost) < 0 {
+		return n, unavailable("too many large bodies arrive at once")
+	}
+	return n, err
+}
+
 // ReadBody reads a request body with the given Content-Encoding to its end.
 // It reads and returns at most MaxBodyBytes, whatever the body claims to
-// expand to: more is CodeTooLarge. sizeHint is the body's length before
-// decompression, or -1.
-func ReadBody(r io.Reader, contentEncoding string, sizeHint int64) ([]byte, error) {
+// expand to: more is CodeTooLarge. If the budget does not allow it, it is
+// CodeUnavailable. sizeHint is the body's length before decompression, or -1.
+// The caller calls release, once and in any case, when it no longer holds the
+// body nor its events.
+func (b *Budget) ReadBody(r io.Reader, contentEncoding string, sizeHint int64) (body []byte, release func(), err error) {
+	c := &charged{budget: b}
+	body, err = readBody(r, c, contentEncoding, sizeHint)
+	return body, func() { b.left.Add(c.taken) }, err
+}
+
+func readBody(r io.Reader, c *charged, contentEncoding string, sizeHint int64) ([]byte, error) {
 	if sizeHint > auditdrain.MaxBodyBytes {
 		return nil, tooLarge()
 	}
@@ -71,12 +113,18 @@ func ReadBody(r io.Reader, contentEncoding string, sizeHint int64) ([]byte, erro
 
 	var buf bytes.Buffer
 	buf.Grow(int(min(max(sizeHint, 0), maxHint)) + bytes.MinRead)
-	_, err := buf.ReadFrom(io.LimitReader(plain, auditdrain.MaxBodyBytes+1))
+	c.r = io.LimitReader(plain, auditdrain.MaxBodyBytes+1)
+	_, err := buf.ReadFrom(c)
+	var busy *auditdrain.Error
 	switch {
+	case errors.As(err, &busy):
+		return nil, busy
 	case buf.Len() > auditdrain.MaxBodyBytes, wire.N <= 0:
 		return nil, tooLarge()
 	case errors.Is(err, zstd.ErrWindowSizeExceeded), errors.Is(err, zstd.ErrDecoderSizeExceeded):
 		return nil, auditdrain.Errorf(auditdrain.CodeTooLarge, "the body needs a zstd window of more than %d bytes: compress it with level 19 or lower and without --long, and send at most %d bytes", maxWindow, auditdrain.MaxBodyBytes)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return nil, unavailable("the body did not arrive in time")
 	case err != nil && encoding != "":
 		return nil, badEncoding(encoding, err)
 	case err != nil:

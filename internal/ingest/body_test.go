@@ -50,12 +50,12 @@ func TestReadBody(t *testing.T) {
 	} {
 		for encoding, body := range encoded(t, plain) {
 			for _, hint := range []int64{int64(len(body)), -1, 0, 1, auditdrain.MaxBodyBytes} {
-				got, err := ReadBody(bytes.NewReader(body), encoding, hint)
+				got, err := readWhole(bytes.NewReader(body), encoding, hint)
 				if err != nil || !bytes.Equal(got, plain) {
 					t.Errorf("%s, %q, hint %d: got %d bytes, want %d; error %v", name, encoding, hint, len(got), len(plain), err)
 				}
 			}
-			got, err := ReadBody(iotest.HalfReader(bytes.NewReader(body)), encoding, -1)
+			got, err := readWhole(iotest.HalfReader(bytes.NewReader(body)), encoding, -1)
 			if err != nil || !bytes.Equal(got, plain) {
 				t.Errorf("%s, %q, read in pieces: got %d bytes, want %d; error %v", name, encoding, len(got), len(plain), err)
 			}
@@ -64,7 +64,7 @@ func TestReadBody(t *testing.T) {
 	t.Run("exactly the limit", func(t *testing.T) {
 		plain := make([]byte, auditdrain.MaxBodyBytes)
 		for encoding, body := range encoded(t, plain) {
-			got, err := ReadBody(bytes.NewReader(body), encoding, int64(len(body)))
+			got, err := readWhole(bytes.NewReader(body), encoding, int64(len(body)))
 			if err != nil || !bytes.Equal(got, plain) {
 				t.Errorf("%q: got %d bytes, error %v", encoding, len(got), err)
 			}
@@ -72,7 +72,7 @@ func TestReadBody(t *testing.T) {
 	})
 	t.Run("encodings have no case", func(t *testing.T) {
 		for encoding, body := range encoded(t, []byte(whole)) {
-			got, err := ReadBody(bytes.NewReader(body), strings.ToUpper(encoding), -1)
+			got, err := readWhole(bytes.NewReader(body), strings.ToUpper(encoding), -1)
 			if err != nil || string(got) != whole {
 				t.Errorf("%q: got %q, error %v", encoding, got, err)
 			}
@@ -80,7 +80,7 @@ func TestReadBody(t *testing.T) {
 	})
 	t.Run("frames in a row", func(t *testing.T) {
 		for encoding, body := range encoded(t, []byte(whole)) {
-			got, err := ReadBody(bytes.NewReader(append(bytes.Clone(body), body...)), encoding, -1)
+			got, err := readWhole(bytes.NewReader(append(bytes.Clone(body), body...)), encoding, -1)
 			if err != nil || string(got) != whole+whole {
 				t.Errorf("%q: got %q, error %v", encoding, got, err)
 			}
@@ -99,12 +99,12 @@ func TestReadBodyTooLarge(t *testing.T) {
 	const message = "the body has more than 33554432 bytes after decompression"
 	plain := make([]byte, auditdrain.MaxBodyBytes+1)
 	for encoding, body := range encoded(t, plain) {
-		got, err := ReadBody(bytes.NewReader(body), encoding, -1)
+		got, err := readWhole(bytes.NewReader(body), encoding, -1)
 		checkRefused(t, encoding, got, err, auditdrain.CodeTooLarge, message)
 	}
 	for _, encoding := range []string{"", "gzip", "zstd"} {
 		r := &countingReader{Reader: strings.NewReader(whole)}
-		got, err := ReadBody(r, encoding, auditdrain.MaxBodyBytes+1)
+		got, err := readWhole(r, encoding, auditdrain.MaxBodyBytes+1)
 		checkRefused(t, encoding+" announced", got, err, auditdrain.CodeTooLarge, message)
 		if r.n != 0 {
 			t.Errorf("%q: %d bytes were read of a body that had announced to be too large", encoding, r.n)
@@ -158,7 +158,7 @@ func TestReadBodyBombs(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			r := &countingReader{Reader: &endless{data: tt.data}}
-			got, err := ReadBody(r, tt.encoding, -1)
+			got, err := readWhole(r, tt.encoding, -1)
 			checkRefused(t, tt.name, got, err, auditdrain.CodeTooLarge, "more than 33554432 bytes")
 			if r.n > tt.most {
 				t.Errorf("%d bytes were read, at most %d are needed", r.n, tt.most)
@@ -171,7 +171,7 @@ func TestReadBodyBombs(t *testing.T) {
 func TestReadBodyDoesNotTrustHint(t *testing.T) {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	got, err := ReadBody(strings.NewReader(whole), "", auditdrain.MaxBodyBytes)
+	got, err := readWhole(strings.NewReader(whole), "", auditdrain.MaxBodyBytes)
 	runtime.ReadMemStats(&after)
 	if err != nil || string(got) != whole {
 		t.Errorf("got %q, error %v", got, err)
@@ -189,23 +189,23 @@ func TestReadBodyDamaged(t *testing.T) {
 			if n == 0 && encoding == "zstd" {
 				continue // no frames, no bytes
 			}
-			got, err := ReadBody(bytes.NewReader(body[:n]), encoding, -1)
+			got, err := readWhole(bytes.NewReader(body[:n]), encoding, -1)
 			checkRefused(t, encoding+" cut off", got, err, auditdrain.CodeBadRequest, message)
 		}
 		for i := 1; i < 8; i++ {
 			garbage := append(bytes.Clone(body), make([]byte, i)...)
-			got, err := ReadBody(bytes.NewReader(garbage), encoding, -1)
+			got, err := readWhole(bytes.NewReader(garbage), encoding, -1)
 			checkRefused(t, encoding+" with garbage after it", got, err, auditdrain.CodeBadRequest, message)
 		}
 		flipped := bytes.Clone(body)
 		flipped[len(flipped)/2] ^= 0x10
-		got, err := ReadBody(bytes.NewReader(flipped), encoding, -1)
+		got, err := readWhole(bytes.NewReader(flipped), encoding, -1)
 		checkRefused(t, encoding+" with a bit flipped", got, err, auditdrain.CodeBadRequest, message)
-		got, err = ReadBody(bytes.NewReader(plain), encoding, -1)
+		got, err = readWhole(bytes.NewReader(plain), encoding, -1)
 		checkRefused(t, "not "+encoding, got, err, auditdrain.CodeBadRequest, message)
 
 		// The decoder that has just failed is used again.
-		if got, err := ReadBody(bytes.NewReader(body), encoding, -1); err != nil || !bytes.Equal(got, plain) {
+		if got, err := readWhole(bytes.NewReader(body), encoding, -1); err != nil || !bytes.Equal(got, plain) {
 			t.Errorf("%s after failures: got %d bytes, error %v", encoding, len(got), err)
 		}
 	}
@@ -217,24 +217,24 @@ func TestReadBodyDamaged(t *testing.T) {
 	w.Close()
 	for n := 1; n < second.Len(); n++ {
 		body := append(gzipped(plain), second.Bytes()[:n]...)
-		got, err := ReadBody(bytes.NewReader(body), "gzip", -1)
+		got, err := readWhole(bytes.NewReader(body), "gzip", -1)
 		checkRefused(t, "second part cut off", got, err, auditdrain.CodeBadRequest, "the body is not valid gzip")
 	}
 	broken := errors.New("connection reset")
-	got, err := ReadBody(io.MultiReader(strings.NewReader(whole), iotest.ErrReader(broken)), "", -1)
+	got, err := readWhole(io.MultiReader(strings.NewReader(whole), iotest.ErrReader(broken)), "", -1)
 	checkRefused(t, "connection lost", got, err, auditdrain.CodeBadRequest, "the body ended early: connection reset")
 }
 
 func TestReadBodyRefusesEncoding(t *testing.T) {
 	for _, encoding := range []string{"br", "deflate", "x-gzip", "gzip, zstd"} {
-		got, err := ReadBody(strings.NewReader(whole), encoding, -1)
+		got, err := readWhole(strings.NewReader(whole), encoding, -1)
 		checkRefused(t, encoding, got, err, auditdrain.CodeMediaType, `Content-Encoding: "`+encoding+`" is not allowed: use gzip or zstd, or leave it out`)
 	}
 }
 
 func TestReadBodyZstdWindow(t *testing.T) {
 	plain := bytes.Repeat(typicalBatch(10), 3_000) // more than the window
-	got, err := ReadBody(bytes.NewReader(zstandard(t, plain, zstd.WithWindowSize(8<<20))), "zstd", -1)
+	got, err := readWhole(bytes.NewReader(zstandard(t, plain, zstd.WithWindowSize(8<<20))), "zstd", -1)
 	if err != nil || !bytes.Equal(got, plain) {
 		t.Errorf("8 MiB: got %d bytes, error %v", len(got), err)
 	}
@@ -250,7 +250,60 @@ func TestReadBodyZstdWindow(t *testing.T) {
 		"claims 1 GiB": append(binary.LittleEndian.AppendUint64(claim, 1<<30), make([]byte, 100)...),
 		"claims 1 EiB": append(binary.LittleEndian.AppendUint64(claim, 1<<60), make([]byte, 100)...),
 	} {
-		got, err := ReadBody(bytes.NewReader(body), "zstd", -1)
+		got, err := readWhole(bytes.NewReader(body), "zstd", -1)
 		checkRefused(t, name, got, err, auditdrain.CodeTooLarge, "the body needs a zstd window of more than 8388608 bytes: compress it with level 19 or lower")
+	}
+}
+
+// readWhole is ReadBody with memory enough.
+func readWhole(r io.Reader, contentEncoding string, sizeHint int64) ([]byte, error) {
+	body, release, err := NewBudget(1<<40).ReadBody(r, contentEncoding, sizeHint)
+	release()
+	return body, err
+}
+
+func TestBudget(t *testing.T) {
+	body := strings.Repeat("x", 1000)
+	b := NewBudget(2 * 1000 * bodyCost)
+	read := func() (func(), error) {
+		_, release, err := b.ReadBody(strings.NewReader(body), "", -1)
+		return release, err
+	}
+	first, err := read()
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := read()
+	if err != nil {
+		t.Fatal(err)
+	}
+	third, err := read()
+	var e *auditdrain.Error
+	if !errors.As(err, &e) || e.Code != auditdrain.CodeUnavailable || e.RetryAfter == 0 {
+		t.Errorf("a third body: %v, want CodeUnavailable with a time to come back", err)
+	}
+	third()
+	first()
+	fourth, err := read()
+	if err != nil {
+		t.Errorf("a body after another was released: %v", err)
+	}
+	second()
+	fourth()
+	if left := b.left.Load(); left != 2*1000*bodyCost {
+		t.Errorf("%d bytes left after all were released, want all", left)
+	}
+	var bomb bytes.Buffer
+	zw := gzip.NewWriter(&bomb)
+	if _, err := zw.Write(make([]byte, 1<<20)); err != nil {
+		t.Fatal(err)
+	}
+	if err := zw.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, release, err := b.ReadBody(&bomb, "gzip", int64(bomb.Len())); auditdrain.ErrorCode(err) != auditdrain.CodeUnavailable {
+		t.Errorf("a small body that grows beyond the budget: %v, want CodeUnavailable", err)
+	} else {
+		release()
 	}
 }

@@ -167,6 +167,19 @@ func (c *Committer) commitGroup(ctx context.Context) bool {
 	if len(group) == 0 {
 		return false
 	}
+	if !c.commit(ctx, group) {
+		// What one batch meets must not be the others' trouble. To repeat a
+		// batch whose outcome is unknown is harmless.
+		for _, w := range group {
+			c.commit(ctx, []*waiter{w})
+		}
+	}
+	return true
+}
+
+// commit commits the group and tells all who wait. It does not, and returns
+// false, if the batches of the group are worth trying one by one.
+func (c *Committer) commit(ctx context.Context, group []*waiter) bool {
 	batches := make([]auditdrain.Batch, len(group))
 	for i, w := range group {
 		batches[i] = w.batch
@@ -178,6 +191,9 @@ func (c *Committer) commitGroup(ctx context.Context) bool {
 	c.groups.Observe(float64(len(group)))
 	if err != nil {
 		c.log.Error("events could not be stored; nothing was acknowledged", "batches", len(group), "err", err)
+		if len(group) > 1 && auditdrain.ErrorCode(err) != auditdrain.CodeUnavailable {
+			return false
+		}
 		err = storeError(err)
 	}
 	woken := make(map[string]bool, 8)

@@ -63,9 +63,13 @@ func (d *Decoder) Decode(teamID, mediaType string, body []byte) ([]auditdrain.Ev
 		if first.Field != "" {
 			where += ": " + first.Field
 		}
+		more := ""
+		if len(b.problems) == maxProblems {
+			more = fmt.Sprintf(" (details lists the first %d problems)", maxProblems)
+		}
 		return nil, &auditdrain.Error{
 			Code:    auditdrain.CodeInvalidEvent,
-			Message: fmt.Sprintf("nothing was stored: %s: %s", where, first.Message),
+			Message: fmt.Sprintf("nothing was stored: %s: %s%s", where, first.Message, more),
 			Details: b.problems,
 		}
 	}

@@ -223,7 +223,7 @@ func testDeliveryState(f *fixture) {
 	want.Cursor = 2
 	check()
 	want.Delivered, want.Failed, want.LastDeliveryAt, want.FirstErrorAt = 1<<60, 7, 8, 9
-	want.LastError, want.NoConditionalPut = "it is said: “no”", true
+	want.LastError, want.NoConditionalPut = "it is said: “no”", "s3://bucket"
 	save := want
 	save.Cursor = 3 // has no effect
 	f.must(f.SaveDeliveryState(f.ctx, save))
