@@ -6,7 +6,7 @@
 //     the server's code, message, details and RetryAfter. When no such answer
 //     came, it wraps what went wrong on the way.
 //   - A call is repeated only where that is safe: reads, and SendEvents, whose
-//     events are idempotent by their ids. Everything else is sent once, so
+//     events are idempotent by id and bytes. Everything else is sent once, so
 //     that an unknown outcome is reported and not made worse.
 //   - Repeats happen after transport errors and 429, 502, 503 and 504, a
 //     bounded number of times, after a jittered and growing wait that is never

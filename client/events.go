@@ -15,20 +15,26 @@ const compressFrom = 4 << 10
 // whole or not at all; its limits are auditdrain.MaxBatchEvents,
 // MaxBodyBytes and MaxEventBytes.
 //
-// Every event must have an id, for that makes it idempotent: after a
-// transport error, and when the server is busy, the batch is sent again, and
-// events that had been accepted count as Duplicates. After an error the
-// caller may send the batch again just as well. Events that are not valid are
-// auditdrain.CodeInvalidEvent, with their index in the batch in Details; ids
-// that were accepted before with other bytes are auditdrain.CodeConflict,
-// with IDs.
+// Every event must have an id and a timestamp, for an event is idempotent by
+// its id and its bytes: after a transport error, and when the server is busy,
+// the batch is sent again, and events that had been accepted count as
+// Duplicates. After an error the caller may send the same bytes again just as
+// well, for as long as the server keeps what it accepted. Use SendEventsOnce
+// for events that lack one of the two: the server fills them in, differently
+// each time.
+//
+// Events that are not valid are auditdrain.CodeInvalidEvent, with their index
+// in the batch in Details; ids that were accepted before with other bytes are
+// auditdrain.CodeConflict, with IDs.
 func (c *Client) SendEvents(ctx context.Context, team string, ndjson []byte) (auditdrain.EventsResult, error) {
 	return c.sendEvents(ctx, team, ndjson, true)
 }
 
-// SendEventsOnce is SendEvents without repeats, for events without ids, which
-// would be accepted a second time. After an error that is not an
-// *auditdrain.Error, they may have been accepted.
+// SendEventsOnce is SendEvents without repeats, for batches with events that
+// lack an id or a timestamp. They are not idempotent: sent again, an event
+// without an id is accepted a second time, and one with an id but without a
+// timestamp is auditdrain.CodeConflict. After an error that is not an
+// *auditdrain.Error, the batch may have been accepted.
 func (c *Client) SendEventsOnce(ctx context.Context, team string, ndjson []byte) (auditdrain.EventsResult, error) {
 	return c.sendEvents(ctx, team, ndjson, false)
 }

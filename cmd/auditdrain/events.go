@@ -35,7 +35,7 @@ func newEventsCommand() *cobra.Command {
 
 func newEventsSendCommand(conn *connection) *cobra.Command {
 	var (
-		allowMissingIDs bool
+		allowIncomplete bool
 		batchEvents     int
 	)
 	cmd := &cobra.Command{
@@ -45,8 +45,13 @@ func newEventsSendCommand(conn *connection) *cobra.Command {
 
 Events go in batches, in order, and each batch is accepted whole or not at
 all. It ends at the first batch that is refused and names the lines at fault.
-After any interruption, run it again: ids make events idempotent, so what had
-been accepted counts as duplicates and is not delivered twice.`,
+After any interruption, run it again with the same input: an event with the
+same id and the same bytes counts as a duplicate and is not delivered twice,
+for as long as the service keeps it (serve --retain).
+
+For that, each event needs an id and a timestamp of its own. The service would
+fill them in differently each time, so events without them are not sent unless
+--allow-incomplete says so, and then no batch with one is repeated by itself.`,
 		Example: `  auditdrain events send events.ndjson --team acme
   zcat archive.gz | auditdrain events send - --team acme`,
 		Args: cobra.ExactArgs(1),
@@ -69,7 +74,7 @@ been accepted counts as duplicates and is not delivered twice.`,
 			if stderr := cmd.ErrOrStderr(); isTerminal(stderr) {
 				s.progress = newProgress(stderr.(*os.File), size)
 			}
-			sendErr := s.send(ctx, in, allowMissingIDs)
+			sendErr := s.send(ctx, in, allowIncomplete)
 			s.progress.clear()
 			printErr := conn.print(cmd.OutOrStdout(), s.total, func(w io.Writer) {
 				fmt.Fprintf(w, "accepted %d, duplicates %d\n", s.total.Accepted, s.total.Duplicates)
@@ -77,7 +82,7 @@ been accepted counts as duplicates and is not delivered twice.`,
 			return errors.Join(sendErr, printErr)
 		},
 	}
-	cmd.Flags().BoolVar(&allowMissingIDs, "allow-missing-ids", false, "send events without an id, too; the service gives them one, and sending them again delivers them twice")
+	cmd.Flags().BoolVar(&allowIncomplete, "allow-incomplete", false, "also send events without id or timestamp; the service fills them in, and sending them again delivers them twice or is refused")
 	cmd.Flags().IntVar(&batchEvents, "batch", 1000, fmt.Sprintf("events in a batch, at most %d", auditdrain.MaxBatchEvents))
 	return cmd
 }
@@ -112,28 +117,28 @@ type sender struct {
 
 // batch is consecutive lines that are sent together.
 type batch struct {
-	body      []byte
-	lines     []int    // the number in the input of each event
-	ids       []string // of each event, "" for none
-	missingID bool
-	end       int64 // bytes of the input up to here
+	body       []byte
+	lines      []int    // the number in the input of each event
+	ids        []string // of each event, "" for none
+	incomplete bool     // at least one event is
+	end        int64    // bytes of the input up to here
 }
 
 func (b *batch) add(l line) {
 	b.body = append(append(b.body, l.data...), '\n')
 	b.lines = append(b.lines, l.number)
 	b.ids = append(b.ids, l.id)
-	b.missingID = b.missingID || l.id == ""
+	b.incomplete = b.incomplete || !l.complete
 	b.end = l.end
 }
 
 // send reads in to its end, and returns the first error of reading, checking
 // or sending. Events before a line at fault have been sent.
-func (s *sender) send(ctx context.Context, in io.Reader, allowMissingIDs bool) error {
+func (s *sender) send(ctx context.Context, in io.Reader, allowIncomplete bool) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // ends readLines, unless it waits for a pipe or a terminal
 	lines := make(chan line, 64)
-	go readLines(ctx, in, allowMissingIDs, lines)
+	go readLines(ctx, in, allowIncomplete, lines)
 
 	b := new(batch)
 	var waited <-chan time.Time
@@ -183,7 +188,7 @@ func (s *sender) sendBatch(ctx context.Context, b *batch) error {
 		return nil
 	}
 	sendEvents := s.api.SendEvents
-	if b.missingID {
+	if b.incomplete {
 		sendEvents = s.api.SendEventsOnce
 	}
 	result, err := sendEvents(ctx, s.team, b.body)

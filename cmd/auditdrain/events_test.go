@@ -25,7 +25,7 @@ import (
 func ndjson(n int) string {
 	var b strings.Builder
 	for i := range n {
-		fmt.Fprintf(&b, `{"id":"uev_%d","action":"drain-created","n":18446744073709551617}`+"\n", i)
+		fmt.Fprintf(&b, `{"id":"uev_%d","timestamp":1779444000000,"action":"drain-created","n":18446744073709551617}`+"\n", i)
 	}
 	return b.String()
 }
@@ -44,7 +44,7 @@ func TestSendAndSendAgain(t *testing.T) {
 	if diff := cmp.Diff([]int{1000, 1000, 500}, f.batches); diff != "" {
 		t.Error(diff)
 	}
-	if got, want := f.events["uev_2499"], `{"id":"uev_2499","action":"drain-created","n":18446744073709551617}`; got != want {
+	if got, want := f.events["uev_2499"], `{"id":"uev_2499","timestamp":1779444000000,"action":"drain-created","n":18446744073709551617}`; got != want {
 		t.Errorf("the last event arrived as %s", got)
 	}
 	r = cli(t, url, "", "events", "send", file, "--team", "acme", "--batch", "10000", "-o", "json")
@@ -60,16 +60,19 @@ func TestSendAndSendAgain(t *testing.T) {
 }
 
 func TestSendReadsAnyLines(t *testing.T) {
+	const a, b = `{"id":"a","timestamp":1}`, `{"id":"b","timestamp":2}`
+	long := `{"id":"a","timestamp":1,"x":"` + strings.Repeat("x", 200_000) + `"}`
+	wide := `{"id":"a",` + strings.Repeat(" ", auditdrain.MaxEventBytes) + `"timestamp":1}`
 	for name, tc := range map[string]struct {
 		input string
 		want  []string
 	}{
 		"nothing":             {"", nil},
 		"blank lines only":    {"\n \r\n\n", nil},
-		"no line feed at end": {`{"id":"a"}` + "\n" + `{"id":"b"}`, []string{`{"id":"a"}`, `{"id":"b"}`}},
-		"CRLF and blanks":     {"\r\n" + `  {"id":"a"}` + "\t\r\n\r\n" + `{"id":"b"}` + "\r\n", []string{`{"id":"a"}`, `{"id":"b"}`}},
-		"longer than buffers": {`{"id":"a","x":"` + strings.Repeat("x", 200_000) + `"}`, []string{`{"id":"a","x":"` + strings.Repeat("x", 200_000) + `"}`}},
-		"large white space":   {`{"id":"a",` + strings.Repeat(" ", auditdrain.MaxEventBytes) + `"x":1}`, []string{`{"id":"a",` + strings.Repeat(" ", auditdrain.MaxEventBytes) + `"x":1}`}},
+		"no line feed at end": {a + "\n" + b, []string{a, b}},
+		"CRLF and blanks":     {"\r\n  " + a + "\t\r\n\r\n" + b + "\r\n", []string{a, b}},
+		"longer than buffers": {long, []string{long}},
+		"large white space":   {wide, []string{wide}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFakeService()
@@ -96,13 +99,13 @@ func TestBatchesByBytes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var b strings.Builder
 		for i := range 100 {
-			fmt.Fprintf(&b, `{"id":"uev_%02d","x":"%s"}`+"\n", i, strings.Repeat("x", 2000))
+			fmt.Fprintf(&b, `{"id":"uev_%02d","timestamp":1,"x":"%s"}`+"\n", i, strings.Repeat("x", 2000))
 		}
-		long := fmt.Sprintf(`{"id":"long","x":"%s"}`+"\n", strings.Repeat("x", 60_000))
+		long := fmt.Sprintf(`{"id":"long","timestamp":1,"x":"%s"}`+"\n", strings.Repeat("x", 60_000))
 		f := newFakeService()
 		s := newSender(t, throughFake(f))
 		s.batchBytes = 50_000
-		if err := s.send(t.Context(), strings.NewReader(b.String()+long+`{"id":"last"}`), false); err != nil {
+		if err := s.send(t.Context(), strings.NewReader(b.String()+long+`{"id":"last","timestamp":1}`), false); err != nil {
 			t.Fatal(err)
 		}
 		if want := (auditdrain.EventsResult{Accepted: 102}); s.total != want {
@@ -118,8 +121,11 @@ func TestBatchesByBytes(t *testing.T) {
 // been sent, what comes after it has not.
 func TestLineAtFault(t *testing.T) {
 	for name, tc := range map[string]struct{ line, want string }{
-		"no id":         {`{"action":"x"}`, "line 5: no id: sending the event again would deliver it twice"},
-		"other case":    {`{"ID":"a","Id":"b"}`, "line 5: no id"},
+		"no id":         {`{"action":"x","timestamp":1}`, "line 5: no id: sending the event again would deliver it twice; complete it, or use --allow-incomplete"},
+		"no timestamp":  {`{"id":"a","action":"x"}`, "line 5: no timestamp: sending the event again would be refused; complete it, or use --allow-incomplete"},
+		"neither":       {`{"action":"x"}`, "line 5: no id and no timestamp: sending the event again would deliver it twice; complete it, or use --allow-incomplete"},
+		"nested":        {`{"payload":{"id":"a","timestamp":1}}`, "line 5: no id and no timestamp"},
+		"other case":    {`{"ID":"a","Id":"b","Timestamp":1}`, "line 5: no id and no timestamp"},
 		"number":        {`{"id":7}`, "line 5: id 7 is not allowed: use 1 to 128"},
 		"null":          {`{"id":null}`, "line 5: id null is not allowed"},
 		"empty":         {`{"id":""}`, `line 5: id "" is not allowed`},
@@ -133,7 +139,7 @@ func TestLineAtFault(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFakeService()
-			r := cli(t, f.start(t), "\n"+ndjson(3)+tc.line+"\n"+`{"id":"after"}`+"\n", "events", "send", "-")
+			r := cli(t, f.start(t), "\n"+ndjson(3)+tc.line+"\n"+`{"id":"after","timestamp":1}`+"\n", "events", "send", "-")
 			if r.code != 1 || r.stdout != "accepted 3, duplicates 0\n" || !strings.HasPrefix(r.stderr, "auditdrain: -: "+tc.want) {
 				t.Errorf("%+v, want %q", r, tc.want)
 			}
@@ -144,17 +150,34 @@ func TestLineAtFault(t *testing.T) {
 	}
 }
 
-func TestAllowMissingIDs(t *testing.T) {
+func TestAllowIncomplete(t *testing.T) {
 	f := newFakeService()
-	r := cli(t, f.start(t), `{"action":"x"}`+"\n"+`{"id":"a"}`, "events", "send", "-", "--allow-missing-ids")
-	if r.code != 0 || r.stdout != "accepted 2, duplicates 0\n" {
+	url := f.start(t)
+	input := `{"action":"x"}` + "\n" + `{"action":"x","timestamp":1}` + "\n" + `{"id":"a"}` + "\n" + `{"id":"b","timestamp":1}`
+	r := cli(t, url, input, "events", "send", "-", "--allow-incomplete")
+	if r.code != 0 || r.stdout != "accepted 4, duplicates 0\n" {
+		t.Errorf("%+v", r)
+	}
+	// An id that can never be accepted is refused all the same.
+	r = cli(t, url, `{"id":7}`, "events", "send", "-", "--allow-incomplete")
+	if r.code != 1 || !strings.Contains(r.stderr, "line 1: id 7 is not allowed") {
 		t.Errorf("%+v", r)
 	}
 }
 
-// A batch with an event without an id is never sent twice, whatever happens.
-func TestMissingIDsAreSentOnce(t *testing.T) {
-	for input, want := range map[string]int{`{"action":"x"}`: 1, `{"id":"a"}`: sendAttempts} {
+// A batch with an event that is not the same the second time is never sent
+// twice, whatever happens.
+func TestIncompleteIsSentOnce(t *testing.T) {
+	const complete = `{"id":"a","timestamp":1}` + "\n"
+	for input, want := range map[string]int{
+		complete:                            sendAttempts,
+		`{"action":"x"}`:                    1,
+		`{"action":"x","timestamp":1}`:      1,
+		`{"id":"b"}`:                        1,
+		complete + `{"id":"b"}`:             1,
+		`{"id":"b"}` + "\n" + complete:      1,
+		`{"timestamp":1}` + "\n" + complete: 1,
+	} {
 		synctest.Test(t, func(t *testing.T) {
 			n := 0
 			s := newSender(t, func(*http.Request) (*http.Response, error) {
@@ -214,7 +237,7 @@ func TestSlowPipe(t *testing.T) {
 		if diff := cmp.Diff([]int{3}, f.sent()); diff != "" {
 			t.Error(diff)
 		}
-		io.WriteString(producer, `{"id":"last"}`)
+		io.WriteString(producer, `{"id":"last","timestamp":1}`)
 		producer.Close()
 		if err := <-done; err != nil || s.total.Accepted != 4 {
 			t.Errorf("%v, %+v", err, s.total)

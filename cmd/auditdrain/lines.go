@@ -14,17 +14,18 @@ import (
 
 // line is one event of an NDJSON stream, or the error that ends the stream.
 type line struct {
-	number int    // in the input, from 1; blank lines count
-	id     string // "" if the event has none
-	data   []byte
-	end    int64 // bytes of the input up to and with this line
-	err    error
+	number   int    // in the input, from 1; blank lines count
+	id       string // "" if the event has none
+	complete bool   // the event can be sent again without harm
+	data     []byte
+	end      int64 // bytes of the input up to and with this line
+	err      error
 }
 
 // readLines sends the events of in to out, one by one, until the input ends,
 // a line is at fault, or ctx is done; then it closes out. It checks only what
 // is needed for sending events safely: the rest is the service's to say.
-func readLines(ctx context.Context, in io.Reader, allowMissingIDs bool, out chan<- line) {
+func readLines(ctx context.Context, in io.Reader, allowIncomplete bool, out chan<- line) {
 	defer close(out)
 	r := bufio.NewReaderSize(in, 64<<10)
 	var l line
@@ -36,7 +37,7 @@ func readLines(ctx context.Context, in io.Reader, allowMissingIDs bool, out chan
 		if err != nil && !atEnd {
 			l.err = fmt.Errorf("line %d: %w", l.number, err)
 		} else if l.data = bytes.TrimSpace(data); len(l.data) > 0 {
-			l.id, err = checkLine(l.data, allowMissingIDs)
+			l.id, l.complete, err = checkLine(l.data, allowIncomplete)
 			if err != nil {
 				l.err = fmt.Errorf("line %d: %w", l.number, err)
 			}
@@ -70,30 +71,40 @@ func readLine(r *bufio.Reader) (data []byte, n int, err error) {
 	}
 }
 
-// checkLine returns the id of an event, or what is wrong with it.
-func checkLine(data []byte, allowMissingID bool) (id string, err error) {
+// checkLine returns the id of an event and whether it is complete, or what is
+// wrong with it. An event is the same one again if it has the same id and the
+// same bytes, and a timestamp that the service fills in is never the same.
+func checkLine(data []byte, allowIncomplete bool) (id string, complete bool, err error) {
 	// Not a struct: its fields would match "ID" and "Id", too.
 	var event map[string]json.RawMessage
 	if err := json.Unmarshal(data, &event); err != nil || event == nil {
 		if err == nil {
 			err = errors.New("null")
 		}
-		return "", fmt.Errorf("not a JSON object: %w", err)
+		return "", false, fmt.Errorf("not a JSON object: %w", err)
 	}
 	if tooLarge(data) {
-		return "", fmt.Errorf("an event has at most %d bytes", auditdrain.MaxEventBytes)
+		return "", false, fmt.Errorf("an event has at most %d bytes", auditdrain.MaxEventBytes)
 	}
-	raw, ok := event["id"]
-	if !ok {
-		if allowMissingID {
-			return "", nil
+	raw, hasID := event["id"]
+	if hasID {
+		if err := json.Unmarshal(raw, &id); err != nil || !auditdrain.ValidEventID(id) {
+			return "", false, fmt.Errorf("id %s is not allowed: use 1 to 128 of A-Z, a-z, 0-9, ., _ and -", cut(string(raw), 140))
 		}
-		return "", errors.New("no id: sending the event again would deliver it twice; give it one, or use --allow-missing-ids")
 	}
-	if err := json.Unmarshal(raw, &id); err != nil || !auditdrain.ValidEventID(id) {
-		return "", fmt.Errorf("id %s is not allowed: use 1 to 128 of A-Z, a-z, 0-9, ., _ and -", cut(string(raw), 140))
+	_, hasTimestamp := event["timestamp"]
+	if !allowIncomplete {
+		const wayOut = "complete it, or use --allow-incomplete"
+		switch {
+		case !hasID && !hasTimestamp:
+			return "", false, errors.New("no id and no timestamp: sending the event again would deliver it twice; " + wayOut)
+		case !hasID:
+			return "", false, errors.New("no id: sending the event again would deliver it twice; " + wayOut)
+		case !hasTimestamp:
+			return "", false, errors.New("no timestamp: sending the event again would be refused; " + wayOut)
+		}
 	}
-	return id, nil
+	return id, hasID && hasTimestamp, nil
 }
 
 // tooLarge reports whether an event is too large even without its white space.
