@@ -126,6 +126,15 @@ type DeliveryState struct {
 	NoConditionalPut string `json:"noConditionalPut,omitempty"`
 }
 
+// Status is the status of drain d, whose state s is: StatusErrored only while
+// d is to deliver.
+func (s DeliveryState) Status(d Drain) DrainStatus {
+	if d.Status == StatusEnabled && s.FirstErrorAt != 0 {
+		return StatusErrored
+	}
+	return d.Status
+}
+
 // printable reports whether s is valid UTF-8 without control characters.
 func printable(s string) bool {
 	if !utf8.ValidString(s) {

@@ -240,7 +240,7 @@ func (p *demoProducer) run(ctx context.Context, line *liveLine) error {
 		}
 		// By the clock, so that slow calls are made up for.
 		due = int(time.Since(begin).Seconds() * p.set.rate)
-		n := min(due-p.sent, 1000)
+		n := min(due-p.sent, auditdrain.MaxBatchEvents)
 		if p.set.events > 0 {
 			n = min(n, p.set.events-p.sent)
 		}

@@ -113,6 +113,7 @@ func serve(ctx context.Context, set settings, log *slog.Logger, started func(*in
 	if err != nil {
 		return err
 	}
+	defer limitShutdown(ctx, set.shutdownTimeout, log)()
 	store, err := pebblestore.Open(set.data, pebblestore.Options{Logger: log})
 	if err != nil {
 		return err
@@ -131,11 +132,13 @@ func serve(ctx context.Context, set settings, log *slog.Logger, started func(*in
 		return fmt.Errorf("listen: %w", err)
 	}
 
-	in := newInstance(set, log, store, s3.New(s3.Config{
+	client := s3.New(s3.Config{
 		AWS:           aws,
 		Namespace:     auditdrain.Namespace(set.namespace),
 		WriterRoleARN: set.writerRoleARN,
-	}), operator)
+	})
+	defer client.Close()
+	in := newInstance(set, log, store, client, operator)
 	in.url = "http://" + listener.Addr().String()
 	log.Info("auditdrain is listening", "url", in.url, "data", set.data, "version", buildVersion())
 	if started != nil {
@@ -144,11 +147,33 @@ func serve(ctx context.Context, set settings, log *slog.Logger, started func(*in
 	return in.run(ctx, listener)
 }
 
+// limitShutdown ends the process if it is still there so long after ctx has
+// ended, unless the function that it returns is called before. A disk that
+// hangs must not keep the process: what was acknowledged is safe in any case.
+func limitShutdown(ctx context.Context, timeout time.Duration, log *slog.Logger) (cancel func()) {
+	finished := make(chan struct{})
+	go func() {
+		select {
+		case <-ctx.Done():
+		case <-finished:
+			return
+		}
+		select {
+		case <-time.After(timeout):
+			log.Error("the shutdown takes too long; ending it", "timeout", timeout)
+			os.Exit(1)
+		case <-finished:
+		}
+	}()
+	return func() { close(finished) }
+}
+
 // instance is a service that has been put together.
 type instance struct {
 	settings
 	log       *slog.Logger
 	store     *pebblestore.Store
+	aws       *s3.Client
 	committer *ingest.Committer
 	deliverer *deliver.Deliverer
 	api       *api.Server
@@ -157,14 +182,15 @@ type instance struct {
 }
 
 func newInstance(set settings, log *slog.Logger, store *pebblestore.Store, client *s3.Client, operator auditdrain.TokenHash) *instance {
-	in := &instance{settings: set, log: log, store: store, registry: prometheus.NewRegistry()}
+	in := &instance{settings: set, log: log, store: store, aws: client, registry: prometheus.NewRegistry()}
 	open := func(d auditdrain.Drain, opts s3.Options) (deliver.Destination, error) { return client.Open(d, opts) }
-	in.deliverer = deliver.New(store, store, open, deliver.Options{Grace: set.shutdownTimeout * 2 / 3, Log: log})
+	in.deliverer = deliver.New(store, store, open, deliver.Options{Grace: set.shutdownTimeout / 2, Log: log})
 	in.committer = ingest.NewCommitter(store, in.deliverer.Wake, log)
 	in.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, c := range [][]prometheus.Collector{store.Collectors(), in.committer.Collectors(), in.deliverer.Collectors()} {
 		in.registry.MustRegister(c...)
 	}
+	in.registry.MustRegister(deliver.NewBacklog(store, store, store))
 	in.api = api.New(api.Config{
 		Namespace:     auditdrain.Namespace(set.namespace),
 		OperatorToken: operator,
@@ -200,6 +226,7 @@ func (in *instance) run(ctx context.Context, listener net.Listener) error {
 	committing := start(ctx, in.committer.Run)
 	delivering := start(ctx, in.deliverer.Run)
 	trimming := start(ctx, in.trim)
+	introducing := start(ctx, in.introduce)
 
 	var err error
 	select {
@@ -213,9 +240,10 @@ func (in *instance) run(ctx context.Context, listener net.Listener) error {
 		err = fmt.Errorf("deliver: %w", delivering.err)
 	}
 
-	deadline, cancel := context.WithTimeout(context.WithoutCancel(ctx), in.shutdownTimeout)
+	deadline, cancel := context.WithTimeout(context.WithoutCancel(ctx), in.shutdownTimeout*3/4)
 	defer cancel()
 	in.api.Refuse()
+	introducing.stop()
 	trimming.stop()
 	delivering.stop()
 	if shutdownErr := server.Shutdown(deadline); shutdownErr != nil {
@@ -246,6 +274,21 @@ func (in *instance) trim(ctx context.Context) error {
 			}
 		}
 	}
+}
+
+// introduce tells the operator whom customers' trust policies must name, which
+// also shows whether AWS knows us at all.
+func (in *instance) introduce(ctx context.Context) error {
+	arn, err := in.aws.CallerARN(ctx)
+	switch {
+	case err == nil && in.writerRoleARN != "":
+		in.log.Info("customers' trust policies must name this role", "arn", in.writerRoleARN)
+	case err == nil:
+		in.log.Info("customers' trust policies must name this role", "arn", s3.RoleOf(arn))
+	case ctx.Err() == nil:
+		in.log.Warn("AWS does not know us; nothing can be delivered until it does", "err", err)
+	}
+	return nil
 }
 
 // part is something that runs until it is stopped.

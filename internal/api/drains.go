@@ -60,9 +60,7 @@ func (s *Server) shown(c *call, d auditdrain.Drain) (auditdrain.Drain, error) {
 	d.ExternalID = s.Namespace.ExternalID(d.TeamID)
 	d.LastError = state.LastError
 	d.FirstErrorTimestamp = state.FirstErrorAt
-	if d.Status == auditdrain.StatusEnabled && state.FirstErrorAt != 0 {
-		d.Status = auditdrain.StatusErrored
-	}
+	d.Status = state.Status(d)
 	if c.URL.Query().Get("includeMetadata") == "true" {
 		if d.Metadata, err = s.metadata(c.Context(), d.TeamID, state); err != nil {
 			return auditdrain.Drain{}, err

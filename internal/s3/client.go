@@ -111,6 +111,10 @@ func New(cfg Config) *Client {
 	return c
 }
 
+// Close closes the connections that are not in use. It is for the end of a
+// process: the client goes on working.
+func (c *Client) Close() { c.transport.CloseIdleConnections() }
+
 // newTransport returns a transport for many small requests to many hosts,
 // with the certificates and proxies that client was configured with.
 func newTransport(client aws.HTTPClient) *http.Transport {
