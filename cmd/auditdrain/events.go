@@ -51,7 +51,7 @@ for as long as the service keeps it (serve --retain).
 
 For that, each event needs an id and a timestamp of its own. The service would
 fill them in differently each time, so events without them are not sent unless
---allow-incomplete says so, and then no batch with one is repeated by itself.`,
+--allow-incomplete says so, and a batch with one is then sent only once.`,
 		Example: `  auditdrain events send events.ndjson --team acme
   zcat archive.gz | auditdrain events send - --team acme`,
 		Args: cobra.ExactArgs(1),
@@ -112,7 +112,8 @@ type sender struct {
 	batchBytes  int       // a longer line goes on its own
 	progress    *progress // nil: show none
 
-	total auditdrain.EventsResult // of the batches that were accepted
+	total      auditdrain.EventsResult // of the batches that were accepted
+	incomplete bool                    // an event that is not safe to repeat was sent
 }
 
 // batch is consecutive lines that are sent together.
@@ -178,6 +179,9 @@ func (s *sender) send(ctx context.Context, in io.Reader, allowIncomplete bool) e
 				return err
 			}
 		case <-ctx.Done():
+			if s.incomplete {
+				return fmt.Errorf("%s: interrupted after events without id or timestamp, which are not safe to send again: %w", s.source, ctx.Err())
+			}
 			return fmt.Errorf("%s: interrupted, run it again to go on: %w", s.source, ctx.Err())
 		}
 	}
@@ -189,6 +193,7 @@ func (s *sender) sendBatch(ctx context.Context, b *batch) error {
 	}
 	sendEvents := s.api.SendEvents
 	if b.incomplete {
+		s.incomplete = true
 		sendEvents = s.api.SendEventsOnce
 	}
 	result, err := sendEvents(ctx, s.team, b.body)

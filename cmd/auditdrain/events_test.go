@@ -246,19 +246,26 @@ func TestSlowPipe(t *testing.T) {
 }
 
 func TestInterruptedWhileWaitingForInput(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newSender(t, throughFake(newFakeService()))
-		in, producer := io.Pipe()
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan error, 1)
-		go func() { done <- s.send(ctx, in, false) }()
-		synctest.Wait()
-		cancel()
-		if err := <-done; err == nil || !strings.Contains(err.Error(), "run it again to go on") {
-			t.Errorf("got %v", err)
-		}
-		producer.Close() // lets the reader end, which nothing else could
-	})
+	for input, want := range map[string]string{
+		"":           "run it again to go on",
+		ndjson(1):    "run it again to go on",
+		"{\"n\":1}\n": "not safe to send again",
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newSender(t, throughFake(newFakeService()))
+			in, producer := io.Pipe()
+			ctx, cancel := context.WithCancel(t.Context())
+			done := make(chan error, 1)
+			go func() { done <- s.send(ctx, in, true) }()
+			io.WriteString(producer, input)
+			time.Sleep(2 * linger) // synctest's clock
+			cancel()
+			if err := <-done; err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("got %v, want %q", err, want)
+			}
+			producer.Close() // lets the reader end, which nothing else could
+		})
+	}
 }
 
 // Places in a batch mean nothing to who wrote the file: lines do.
