@@ -1,6 +1,9 @@
 package main
 
 import (
+	"context"
+	"io"
+
 	"github.com/spf13/cobra"
 
 	"github.com/auditdrain/auditdrain/client"
@@ -38,4 +41,18 @@ func (c *connection) dial(opts ...client.Option) (*client.Client, error) {
 		return nil, usageError{err}
 	}
 	return api, nil
+}
+
+// printResult makes one call, or a few that are one, and prints what they
+// return: as JSON, or by table.
+func printResult[T any](cmd *cobra.Command, conn *connection, call func(context.Context, *client.Client) (T, error), table func(io.Writer, T)) error {
+	api, err := conn.dial()
+	if err != nil {
+		return err
+	}
+	result, err := call(cmd.Context(), api)
+	if err != nil {
+		return err
+	}
+	return conn.print(cmd.OutOrStdout(), result, func(w io.Writer) { table(w, result) })
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/auditdrain/auditdrain"
+	"github.com/auditdrain/auditdrain/client"
 )
 
 func newDrainCommand() *cobra.Command {
@@ -93,25 +94,18 @@ func newDrainCreateCommand(conn *connection) *cobra.Command {
 		Args:              cobra.NoArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx := cmd.Context()
-			api, err := conn.dial()
-			if err != nil {
-				return err
-			}
 			delivery := auditdrain.Delivery{Type: "s3"}
 			f.applyTo(&delivery, func(string) bool { return true })
 			delivery = delivery.WithDefaults()
-			drain, err := api.CreateDrain(ctx, conn.team, auditdrain.DrainInput{
-				Name:      f.name,
-				Projects:  "all",
-				Schemas:   auditdrain.AuditLogSchemas(),
-				Delivery:  &delivery,
-				StartFrom: startFrom.unixMilli(),
-			})
-			if err != nil {
-				return err
-			}
-			return conn.printDrain(cmd, drain)
+			return printResult(cmd, conn, func(ctx context.Context, api *client.Client) (auditdrain.Drain, error) {
+				return api.CreateDrain(ctx, conn.team, auditdrain.DrainInput{
+					Name:      f.name,
+					Projects:  "all",
+					Schemas:   auditdrain.AuditLogSchemas(),
+					Delivery:  &delivery,
+					StartFrom: startFrom.unixMilli(),
+				})
+			}, printDrain)
 		},
 	}
 	f.addTo(cmd)
@@ -129,25 +123,10 @@ func newDrainListCommand(conn *connection) *cobra.Command {
 		Args:              cobra.NoArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx := cmd.Context()
-			api, err := conn.dial()
-			if err != nil {
-				return err
-			}
-			drains, err := api.ListDrains(ctx, conn.team)
-			if err != nil {
-				return err
-			}
-			return conn.print(cmd.OutOrStdout(), auditdrain.DrainList{Drains: drains}, func(w io.Writer) {
-				row(w, "ID", "NAME", "STATUS", "ENDPOINT", "BACKLOG", "OLDEST", "LAST ERROR")
-				for _, d := range drains {
-					var backlog, oldest string
-					if m := d.Metadata; m != nil {
-						backlog, oldest = strconv.FormatUint(m.BacklogEvents, 10), age(m.OldestUnsentAt, time.Now())
-					}
-					row(w, d.ID, d.Name, string(d.Status), d.Delivery.Endpoint, backlog, oldest, cut(d.LastError, 60))
-				}
-			})
+			return printResult(cmd, conn, func(ctx context.Context, api *client.Client) (auditdrain.DrainList, error) {
+				drains, err := api.ListDrains(ctx, conn.team)
+				return auditdrain.DrainList{Drains: drains}, err
+			}, printDrains)
 		},
 	}
 }
@@ -159,16 +138,9 @@ func newDrainShowCommand(conn *connection) *cobra.Command {
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			ctx := cmd.Context()
-			api, err := conn.dial()
-			if err != nil {
-				return err
-			}
-			drain, err := api.GetDrain(ctx, conn.team, args[0])
-			if err != nil {
-				return err
-			}
-			return conn.printDrain(cmd, drain)
+			return printResult(cmd, conn, func(ctx context.Context, api *client.Client) (auditdrain.Drain, error) {
+				return api.GetDrain(ctx, conn.team, args[0])
+			}, printDrain)
 		},
 	}
 }
@@ -191,28 +163,21 @@ it and writes it: of two updates at the same time, one can undo the other.`,
 			if !changed("name") && !delivery {
 				return usagef("nothing to change: give at least one flag, see %s --help", cmd.CommandPath())
 			}
-			ctx := cmd.Context()
-			api, err := conn.dial()
-			if err != nil {
-				return err
-			}
-			var patch auditdrain.DrainPatch
-			if changed("name") {
-				patch.Name = &f.name
-			}
-			if delivery {
-				drain, err := api.GetDrain(ctx, conn.team, args[0])
-				if err != nil {
-					return err
+			return printResult(cmd, conn, func(ctx context.Context, api *client.Client) (auditdrain.Drain, error) {
+				var patch auditdrain.DrainPatch
+				if changed("name") {
+					patch.Name = &f.name
 				}
-				f.applyTo(&drain.Delivery, changed)
-				patch.Delivery = &drain.Delivery
-			}
-			drain, err := api.UpdateDrain(ctx, conn.team, args[0], patch)
-			if err != nil {
-				return err
-			}
-			return conn.printDrain(cmd, drain)
+				if delivery {
+					drain, err := api.GetDrain(ctx, conn.team, args[0])
+					if err != nil {
+						return auditdrain.Drain{}, err
+					}
+					f.applyTo(&drain.Delivery, changed)
+					patch.Delivery = &drain.Delivery
+				}
+				return api.UpdateDrain(ctx, conn.team, args[0], patch)
+			}, printDrain)
 		},
 	}
 	f.addTo(cmd)
@@ -226,16 +191,9 @@ func newDrainStatusCommand(conn *connection, status auditdrain.DrainStatus, name
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			ctx := cmd.Context()
-			api, err := conn.dial()
-			if err != nil {
-				return err
-			}
-			drain, err := api.UpdateDrain(ctx, conn.team, args[0], auditdrain.DrainPatch{Status: &status})
-			if err != nil {
-				return err
-			}
-			return conn.printDrain(cmd, drain)
+			return printResult(cmd, conn, func(ctx context.Context, api *client.Client) (auditdrain.Drain, error) {
+				return api.UpdateDrain(ctx, conn.team, args[0], auditdrain.DrainPatch{Status: &status})
+			}, printDrain)
 		},
 	}
 }
@@ -305,32 +263,41 @@ func confirm(ctx context.Context, in io.Reader, out io.Writer, question string) 
 	}
 }
 
-func (c *connection) printDrain(cmd *cobra.Command, d auditdrain.Drain) error {
-	return c.print(cmd.OutOrStdout(), d, func(w io.Writer) {
-		field(w, "ID", d.ID)
-		field(w, "Name", d.Name)
-		field(w, "Team", d.TeamID)
-		field(w, "Status", string(d.Status))
-		field(w, "Disabled", when(d.DisabledAt))
-		field(w, "Disabled by", d.DisabledBy)
-		field(w, "Reason", d.DisabledReason)
-		field(w, "Failing since", when(d.FirstErrorTimestamp))
-		field(w, "Last error", d.LastError)
-		field(w, "Endpoint", d.Delivery.Endpoint)
-		field(w, "Region", d.Delivery.Region)
-		field(w, "Role", d.Delivery.RoleARN)
-		field(w, "External ID", d.ExternalID)
-		field(w, "Encoding", d.Delivery.Encoding)
-		field(w, "Encryption", d.Delivery.ServerSideEncryption)
-		field(w, "Object ACL", d.Delivery.ObjectACL)
-		field(w, "Created", when(d.CreatedAt))
-		field(w, "Updated", when(d.UpdatedAt))
+func printDrains(w io.Writer, list auditdrain.DrainList) {
+	row(w, "ID", "NAME", "STATUS", "ENDPOINT", "BACKLOG", "OLDEST", "LAST ERROR")
+	for _, d := range list.Drains {
+		var backlog, oldest string
 		if m := d.Metadata; m != nil {
-			field(w, "Backlog", strconv.FormatUint(m.BacklogEvents, 10))
-			field(w, "Oldest undelivered", age(m.OldestUnsentAt, time.Now()))
-			field(w, "Delivered", strconv.FormatUint(m.Delivered, 10))
-			field(w, "Failed attempts", strconv.FormatUint(m.Failed, 10))
-			field(w, "Last delivery", when(m.LastDeliveryAt))
+			backlog, oldest = strconv.FormatUint(m.BacklogEvents, 10), age(m.OldestUndeliveredAt, time.Now())
 		}
-	})
+		row(w, d.ID, d.Name, string(d.Status), d.Delivery.Endpoint, backlog, oldest, cut(d.LastError, 60))
+	}
+}
+
+func printDrain(w io.Writer, d auditdrain.Drain) {
+	field(w, "ID", d.ID)
+	field(w, "Name", d.Name)
+	field(w, "Team", d.TeamID)
+	field(w, "Status", string(d.Status))
+	field(w, "Disabled", when(d.DisabledAt))
+	field(w, "Disabled by", d.DisabledBy)
+	field(w, "Reason", d.DisabledReason)
+	field(w, "Failing since", when(d.FirstErrorTimestamp))
+	field(w, "Last error", d.LastError)
+	field(w, "Endpoint", d.Delivery.Endpoint)
+	field(w, "Region", d.Delivery.Region)
+	field(w, "Role", d.Delivery.RoleARN)
+	field(w, "External ID", d.ExternalID)
+	field(w, "Encoding", d.Delivery.Encoding)
+	field(w, "Encryption", d.Delivery.ServerSideEncryption)
+	field(w, "Object ACL", d.Delivery.ObjectACL)
+	field(w, "Created", when(d.CreatedAt))
+	field(w, "Updated", when(d.UpdatedAt))
+	if m := d.Metadata; m != nil {
+		field(w, "Backlog", strconv.FormatUint(m.BacklogEvents, 10))
+		field(w, "Oldest undelivered", age(m.OldestUndeliveredAt, time.Now()))
+		field(w, "Delivered", strconv.FormatUint(m.Delivered, 10))
+		field(w, "Failed attempts", strconv.FormatUint(m.Failed, 10))
+		field(w, "Last delivery", when(m.LastDeliveryAt))
+	}
 }

@@ -134,7 +134,7 @@ func TestDrainList(t *testing.T) {
 	cli(t, url, "", createArgs()...)
 	f.drains[0].Status = auditdrain.StatusErrored
 	f.drains[0].LastError = "AccessDenied:\x1b[31m no"
-	f.drains[0].Metadata = &auditdrain.DrainMetadata{BacklogEvents: 12345, OldestUnsentAt: time.Now().Add(-90 * time.Minute).UnixMilli()}
+	f.drains[0].Metadata = &auditdrain.DrainMetadata{BacklogEvents: 12345, OldestUndeliveredAt: time.Now().Add(-90 * time.Minute).UnixMilli()}
 
 	r := cli(t, url, "", "drain", "list", "--team", "acme")
 	lines := strings.Split(strings.TrimSpace(r.stdout), "\n")

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/auditdrain/auditdrain"
+	"github.com/auditdrain/auditdrain/client"
 )
 
 func newDrainTestCommand(conn *connection) *cobra.Command {
@@ -25,22 +27,17 @@ answer and exit with 1.`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			ctx := cmd.Context()
-			api, err := conn.dial()
-			if err != nil {
+			var result auditdrain.DrainTestResult
+			err := printResult(cmd, conn, func(ctx context.Context, api *client.Client) (_ auditdrain.DrainTestResult, err error) {
+				result, err = api.TestDrain(ctx, conn.team, args[0])
+				return result, err
+			}, printTestResult)
+			switch {
+			case err != nil:
 				return err
-			}
-			result, err := api.TestDrain(ctx, conn.team, args[0])
-			if err != nil {
-				return err
-			}
-			if err := conn.print(cmd.OutOrStdout(), result, func(w io.Writer) { printTestResult(w, result) }); err != nil {
-				return err
-			}
-			if result.Status == "" {
+			case result.Status == "":
 				return nil
-			}
-			if result.Error == "" {
+			case result.Error == "":
 				return errors.New("test delivery failed")
 			}
 			return fmt.Errorf("test delivery failed: %s", result.Error)

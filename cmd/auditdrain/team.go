@@ -1,11 +1,13 @@
 package main
 
 import (
+	"context"
 	"io"
 
 	"github.com/spf13/cobra"
 
 	"github.com/auditdrain/auditdrain"
+	"github.com/auditdrain/auditdrain/client"
 )
 
 func newTeamCommand() *cobra.Command {
@@ -27,18 +29,12 @@ func newTeamCreateCommand(conn *connection) *cobra.Command {
 		Args:              cobra.NoArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			api, err := conn.dial()
-			if err != nil {
-				return err
-			}
 			if in.Name == "" {
 				in.Name = in.Slug
 			}
-			team, err := api.CreateTeam(cmd.Context(), in)
-			if err != nil {
-				return err
-			}
-			return conn.print(cmd.OutOrStdout(), team, func(w io.Writer) { printTeams(w, team) })
+			return printResult(cmd, conn, func(ctx context.Context, api *client.Client) (auditdrain.Team, error) {
+				return api.CreateTeam(ctx, in)
+			}, func(w io.Writer, t auditdrain.Team) { printTeams(w, t) })
 		},
 	}
 	cmd.Flags().StringVar(&in.Slug, "slug", "", "short name for URLs and commands: a-z, 0-9 and -")
@@ -55,15 +51,10 @@ func newTeamListCommand(conn *connection) *cobra.Command {
 		Args:              cobra.NoArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			api, err := conn.dial()
-			if err != nil {
-				return err
-			}
-			teams, err := api.ListTeams(cmd.Context())
-			if err != nil {
-				return err
-			}
-			return conn.print(cmd.OutOrStdout(), auditdrain.TeamList{Teams: teams}, func(w io.Writer) { printTeams(w, teams...) })
+			return printResult(cmd, conn, func(ctx context.Context, api *client.Client) (auditdrain.TeamList, error) {
+				teams, err := api.ListTeams(ctx)
+				return auditdrain.TeamList{Teams: teams}, err
+			}, func(w io.Writer, list auditdrain.TeamList) { printTeams(w, list.Teams...) })
 		},
 	}
 }

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 
 	"github.com/spf13/cobra"
 
 	"github.com/auditdrain/auditdrain"
+	"github.com/auditdrain/auditdrain/client"
 )
 
 func newTokenCommand() *cobra.Command {
@@ -37,24 +39,17 @@ With -o table the value is all that goes to stdout.`,
 		Args:              cobra.NoArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx := cmd.Context()
-			api, err := conn.dial()
-			if err != nil {
-				return err
-			}
-			token, err := api.CreateToken(ctx, auditdrain.TokenInput{
-				Name:      name,
-				Role:      auditdrain.Role(role.value),
-				TeamID:    conn.team,
-				ExpiresAt: expires.unixMilli(),
+			return printResult(cmd, conn, func(ctx context.Context, api *client.Client) (auditdrain.NewToken, error) {
+				return api.CreateToken(ctx, auditdrain.TokenInput{
+					Name:      name,
+					Role:      auditdrain.Role(role.value),
+					TeamID:    conn.team,
+					ExpiresAt: expires.unixMilli(),
+				})
+			}, func(w io.Writer, token auditdrain.NewToken) {
+				printTokenNote(cmd.ErrOrStderr(), token.Token) // which JSON has in itself
+				fmt.Fprintln(w, token.Value)
 			})
-			if err != nil {
-				return err
-			}
-			if conn.output.value == "table" {
-				printTokenNote(cmd.ErrOrStderr(), token.Token)
-			}
-			return conn.print(cmd.OutOrStdout(), token, func(w io.Writer) { fmt.Fprintln(w, token.Value) })
 		},
 	}
 	cmd.Flags().StringVar(&name, "name", "", "who or what will use it")
@@ -83,22 +78,18 @@ func newTokenListCommand(conn *connection) *cobra.Command {
 		Args:              cobra.NoArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx := cmd.Context()
-			api, err := conn.dial()
-			if err != nil {
-				return err
-			}
-			tokens, err := api.ListTokens(ctx, conn.team)
-			if err != nil {
-				return err
-			}
-			return conn.print(cmd.OutOrStdout(), auditdrain.TokenList{Tokens: tokens}, func(w io.Writer) {
-				row(w, "ID", "NAME", "ROLE", "TEAM", "CREATED", "EXPIRES")
-				for _, t := range tokens {
-					row(w, t.ID, t.Name, string(t.Role), t.TeamID, when(t.CreatedAt), when(t.ExpiresAt))
-				}
-			})
+			return printResult(cmd, conn, func(ctx context.Context, api *client.Client) (auditdrain.TokenList, error) {
+				tokens, err := api.ListTokens(ctx, conn.team)
+				return auditdrain.TokenList{Tokens: tokens}, err
+			}, printTokens)
 		},
+	}
+}
+
+func printTokens(w io.Writer, list auditdrain.TokenList) {
+	row(w, "ID", "NAME", "ROLE", "TEAM", "CREATED", "EXPIRES")
+	for _, t := range list.Tokens {
+		row(w, t.ID, t.Name, string(t.Role), t.TeamID, when(t.CreatedAt), when(t.ExpiresAt))
 	}
 }
 
@@ -109,12 +100,11 @@ func newTokenRevokeCommand(conn *connection) *cobra.Command {
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			ctx := cmd.Context()
 			api, err := conn.dial()
 			if err != nil {
 				return err
 			}
-			if err := api.DeleteToken(ctx, conn.team, args[0]); err != nil {
+			if err := api.DeleteToken(cmd.Context(), conn.team, args[0]); err != nil {
 				return err
 			}
 			fmt.Fprintf(cmd.ErrOrStderr(), "revoked %s\n", args[0])
