@@ -55,7 +55,7 @@ func (m *metrics) failed(class s3.Class) {
 func (d *Deliverer) Collectors() []prometheus.Collector {
 	inFlight := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "auditdrain_delivery_in_flight",
-		Help: "Writes under way.",
+		Help: "Writes under way, besides one of each drain.",
 	}, func() float64 { return float64(len(d.slots)) })
 	return []prometheus.Collector{d.metrics.deliveries, d.metrics.failures, d.metrics.latency, inFlight}
 }
