@@ -247,8 +247,8 @@ func TestSlowPipe(t *testing.T) {
 
 func TestInterruptedWhileWaitingForInput(t *testing.T) {
 	for input, want := range map[string]string{
-		"":           "run it again to go on",
-		ndjson(1):    "run it again to go on",
+		"":            "run it again to go on",
+		ndjson(1):     "run it again to go on",
 		"{\"n\":1}\n": "not safe to send again",
 	} {
 		synctest.Test(t, func(t *testing.T) {
