@@ -3,7 +3,7 @@
 #   make build   bin/auditdrain, a static binary
 #   make test    install what tests need, run all of them
 #   make check   only format, vet and staticcheck
-#   make bench   one table of speed, on this machine
+#   make bench   one table of speed on this machine, into docs/benchmarks.md
 #   make fuzz    every fuzz target for FUZZTIME (30s)
 
 FUZZTIME ?= 30s
@@ -30,7 +30,7 @@ check:
 	cd test/duckdb && $(STATICCHECK) ./...
 
 bench:
-	go run ./test/bench
+	go run ./test/bench -o docs/benchmarks.md
 
 fuzz:
 	@FUZZTIME=$(FUZZTIME) test/fuzz.sh

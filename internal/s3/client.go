@@ -10,7 +10,7 @@
 //
 // STS, credentials and endpoint rules are the SDK's. The PUT itself is ours,
 // signed with the SDK's signer: one object per event is what this service
-// spends its time on, and the SDK's PutObject costs three times as much (see
+// spends its time on, and the SDK's PutObject costs almost four times as much (see
 // docs/design.md).
 package s3
 
