@@ -183,7 +183,9 @@ type instance struct {
 
 func newInstance(set settings, log *slog.Logger, store *pebblestore.Store, client *s3.Client, operator auditdrain.TokenHash) *instance {
 	in := &instance{settings: set, log: log, store: store, aws: client, registry: prometheus.NewRegistry()}
-	open := func(d auditdrain.Drain, opts s3.Options) (deliver.Destination, error) { return client.Open(d, opts) }
+	open := func(d auditdrain.Drain, unconditional bool) (deliver.Destination, error) {
+		return client.Open(d, s3.Options{Unconditional: unconditional})
+	}
 	in.deliverer = deliver.New(store, store, open, deliver.Options{Grace: set.shutdownTimeout / 2, Log: log})
 	in.committer = ingest.NewCommitter(store, in.deliverer.Wake, log)
 	in.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))

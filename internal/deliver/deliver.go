@@ -19,7 +19,6 @@ import (
 	"time"
 
 	"github.com/auditdrain/auditdrain"
-	"github.com/auditdrain/auditdrain/internal/s3"
 )
 
 // Store is where events and delivery states are.
@@ -38,14 +37,17 @@ type Drains interface {
 }
 
 // Destination is where one drain's events go. Put must be safe for concurrent
-// use, and safe to repeat.
+// use, and safe to repeat. What to do about its errors they say themselves
+// (auditdrain.FailureClass); one that does not is Transient: it passes or is a
+// bug, and in neither case may an event be given up.
 type Destination interface {
-	Put(ctx context.Context, e auditdrain.Event) (s3.PutResult, error)
+	Put(ctx context.Context, e auditdrain.Event) (auditdrain.PutResult, error)
 	Close()
 }
 
-// OpenFunc returns the destination of a drain. It makes no call.
-type OpenFunc func(d auditdrain.Drain, opts s3.Options) (Destination, error)
+// OpenFunc returns the destination of a drain. It makes no call. unconditional
+// says that the store has been found not to implement conditional writes.
+type OpenFunc func(d auditdrain.Drain, unconditional bool) (Destination, error)
 
 // Options are limits, with usable defaults.
 type Options struct {

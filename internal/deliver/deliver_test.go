@@ -16,221 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/auditdrain/auditdrain"
-	"github.com/auditdrain/auditdrain/internal/s3"
 )
-
-// world is a store and destinations in memory. It fails the test when a
-// cursor is saved that leads what destinations have confirmed.
-type world struct {
-	t *testing.T
-
-	mu         sync.Mutex
-	events     map[string][]auditdrain.StoredEvent // by team
-	drains     map[string]auditdrain.Drain
-	states     map[string]auditdrain.DeliveryState
-	confirmed  map[string]map[uint64]int // drain ID, sequence number: how often
-	inFlight   map[string]int
-	mostAtOnce map[string]int
-	answer     func(ctx context.Context, d auditdrain.Drain, e auditdrain.Event) (s3.PutResult, error)
-	readErr    error
-	opened     []s3.Options
-	closed     int
-}
-
-func newWorld(t *testing.T) *world {
-	return &world{
-		t:          t,
-		events:     map[string][]auditdrain.StoredEvent{},
-		drains:     map[string]auditdrain.Drain{},
-		states:     map[string]auditdrain.DeliveryState{},
-		confirmed:  map[string]map[uint64]int{},
-		inFlight:   map[string]int{},
-		mostAtOnce: map[string]int{},
-		answer: func(ctx context.Context, _ auditdrain.Drain, _ auditdrain.Event) (s3.PutResult, error) {
-			return s3.PutResult{}, sleep(ctx, 10*time.Millisecond)
-		},
-	}
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	select {
-	case <-time.After(d):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-func (w *world) addDrain(id, team string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.drains[id] = auditdrain.Drain{ID: id, TeamID: team, Status: auditdrain.StatusEnabled, Delivery: auditdrain.Delivery{Endpoint: "s3://bucket"}}
-	w.states[id] = auditdrain.DeliveryState{DrainID: id}
-	w.confirmed[id] = map[uint64]int{}
-}
-
-func (w *world) addEvents(team string, n int) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for range n {
-		seq := uint64(len(w.events[team]) + 1)
-		w.events[team] = append(w.events[team], auditdrain.StoredEvent{
-			Event:      auditdrain.Event{ID: fmt.Sprintf("%s-%d", team, seq)},
-			Seq:        seq,
-			AcceptedAt: time.Now(),
-		})
-	}
-}
-
-func (w *world) setAnswer(f func(ctx context.Context, d auditdrain.Drain, e auditdrain.Event) (s3.PutResult, error)) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.answer = f
-}
-
-func (w *world) state(id string) auditdrain.DeliveryState {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.states[id]
-}
-
-// count is how many events of the drain have been confirmed.
-func (w *world) count(id string) int {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return len(w.confirmed[id])
-}
-
-func (w *world) Read(_ context.Context, team string, after uint64, maxEvents, _ int) ([]auditdrain.StoredEvent, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.readErr != nil {
-		return nil, w.readErr
-	}
-	all := w.events[team]
-	from := min(int(after), len(all))
-	return slices.Clone(all[from:min(from+maxEvents, len(all))]), nil
-}
-
-var errNoDrain = auditdrain.Errorf(auditdrain.CodeNotFound, "no such drain")
-
-func (w *world) DeliveryState(_ context.Context, id string) (auditdrain.DeliveryState, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	state, ok := w.states[id]
-	if !ok {
-		return state, errNoDrain
-	}
-	return state, nil
-}
-
-func (w *world) SaveCursor(_ context.Context, id string, seq uint64) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	state, ok := w.states[id]
-	if !ok {
-		return errNoDrain
-	}
-	for s := state.Cursor + 1; s <= seq; s++ {
-		if w.confirmed[id][s] == 0 {
-			w.t.Errorf("drain %s: cursor %d leads: event %d is not confirmed", id, seq, s)
-		}
-	}
-	state.Cursor = max(state.Cursor, seq)
-	w.states[id] = state
-	return nil
-}
-
-func (w *world) SaveDeliveryState(_ context.Context, state auditdrain.DeliveryState) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	old, ok := w.states[state.DrainID]
-	if !ok {
-		return errNoDrain
-	}
-	state.Cursor = old.Cursor
-	w.states[state.DrainID] = state
-	return nil
-}
-
-func (w *world) Drains(_ context.Context, q auditdrain.DrainQuery) ([]auditdrain.Drain, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	var out []auditdrain.Drain
-	for id, d := range w.drains {
-		if q.ID == "" || q.ID == id {
-			out = append(out, d)
-		}
-	}
-	return out, nil
-}
-
-type destination struct {
-	w     *world
-	drain auditdrain.Drain
-}
-
-func (w *world) open(d auditdrain.Drain, opts s3.Options) (Destination, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.opened = append(w.opened, opts)
-	return &destination{w, d}, nil
-}
-
-func (d *destination) Close() {
-	d.w.mu.Lock()
-	defer d.w.mu.Unlock()
-	d.w.closed++
-}
-
-func (d *destination) Put(ctx context.Context, e auditdrain.Event) (s3.PutResult, error) {
-	id := d.drain.ID
-	d.w.mu.Lock()
-	answer := d.w.answer
-	d.w.inFlight[id]++
-	d.w.mostAtOnce[id] = max(d.w.mostAtOnce[id], d.w.inFlight[id])
-	d.w.mu.Unlock()
-
-	result, err := answer(ctx, d.drain, e)
-
-	d.w.mu.Lock()
-	defer d.w.mu.Unlock()
-	d.w.inFlight[id]--
-	if err == nil {
-		var seq uint64
-		if _, scanErr := fmt.Sscanf(e.ID, d.drain.TeamID+"-%d", &seq); scanErr != nil {
-			d.w.t.Errorf("drain %s of team %s was given event %s", id, d.drain.TeamID, e.ID)
-		}
-		d.w.confirmed[id][seq]++
-	}
-	return result, err
-}
-
-// refusal is what AWS answers with a status and a code.
-func refusal(status int, code string) error {
-	return &s3.Error{Answer: auditdrain.AWSAnswer{Service: "s3", Operation: "PutObject", HTTPStatus: status, Code: code}}
-}
-
-// startDeliverer runs a Deliverer, and stops it when the test ends.
-func startDeliverer(t *testing.T, w *world, opts Options) (d *Deliverer, stop func()) {
-	d = New(w, w, w.open, opts)
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error)
-	go func() { done <- d.Run(ctx) }()
-	stopped := false
-	stop = func() {
-		if stopped {
-			return
-		}
-		stopped = true
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("Run: %v", err)
-		}
-	}
-	t.Cleanup(stop)
-	return d, stop
-}
 
 func TestEveryDrainGetsEveryEvent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -272,11 +58,11 @@ func TestNewEventsDoNotWaitForSlowOnes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.addDrain("d", "t")
-		w.setAnswer(func(ctx context.Context, _ auditdrain.Drain, e auditdrain.Event) (s3.PutResult, error) {
+		w.setAnswer(func(ctx context.Context, _ auditdrain.Drain, e auditdrain.Event) (auditdrain.PutResult, error) {
 			if e.ID == "t-1" {
-				return s3.PutResult{}, sleep(ctx, 10*time.Second)
+				return auditdrain.PutResult{}, sleep(ctx, 10*time.Second)
 			}
-			return s3.PutResult{}, nil
+			return auditdrain.PutResult{}, nil
 		})
 		d, _ := startDeliverer(t, w, Options{})
 		w.addEvents("t", 1)
@@ -303,11 +89,10 @@ func TestTransientFailuresAreRepeated(t *testing.T) {
 		name string
 		err  error
 	}{
-		{"500", refusal(500, "InternalError")},
-		{"503", refusal(503, "SlowDown")},
-		{"409", refusal(409, "ConditionalRequestConflict")},
-		{"no answer", &s3.Error{Answer: auditdrain.AWSAnswer{Message: "connection reset"}}},
-		{"not AWS", errors.New("anything")},
+		{"transient", internal},
+		{"throttled", throttled},
+		{"wrapped", fmt.Errorf("wrapped: %w", timedOut)},
+		{"without a class", errors.New("anything")},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -316,14 +101,14 @@ func TestTransientFailuresAreRepeated(t *testing.T) {
 				w.addEvents("t", 200)
 				tries := map[string]int{}
 				var mu sync.Mutex
-				w.setAnswer(func(_ context.Context, _ auditdrain.Drain, e auditdrain.Event) (s3.PutResult, error) {
+				w.setAnswer(func(_ context.Context, _ auditdrain.Drain, e auditdrain.Event) (auditdrain.PutResult, error) {
 					mu.Lock()
 					defer mu.Unlock()
 					tries[e.ID]++
 					if tries[e.ID] <= 2 {
-						return s3.PutResult{}, tt.err
+						return auditdrain.PutResult{}, tt.err
 					}
-					return s3.PutResult{}, nil
+					return auditdrain.PutResult{}, nil
 				})
 				startDeliverer(t, w, Options{})
 				time.Sleep(time.Hour)
@@ -343,16 +128,16 @@ func TestLongTroubleIsShownAndEndsByItself(t *testing.T) {
 		w := newWorld(t)
 		w.addDrain("d", "t")
 		w.addEvents("t", 3)
-		w.setAnswer(func(context.Context, auditdrain.Drain, auditdrain.Event) (s3.PutResult, error) {
-			return s3.PutResult{}, refusal(500, "InternalError")
+		w.setAnswer(func(context.Context, auditdrain.Drain, auditdrain.Event) (auditdrain.PutResult, error) {
+			return auditdrain.PutResult{}, internal
 		})
 		startDeliverer(t, w, Options{})
 		time.Sleep(10 * time.Minute)
-		if got := w.state("d"); got.FirstErrorAt == 0 || got.LastError != "s3 PutObject: HTTP 500 InternalError" {
+		if got := w.state("d"); got.FirstErrorAt == 0 || got.LastError != internal.text {
 			t.Errorf("after ten minutes of failures: state %+v, want it errored, with the answer", got)
 		}
-		w.setAnswer(func(context.Context, auditdrain.Drain, auditdrain.Event) (s3.PutResult, error) {
-			return s3.PutResult{}, nil
+		w.setAnswer(func(context.Context, auditdrain.Drain, auditdrain.Event) (auditdrain.PutResult, error) {
+			return auditdrain.PutResult{}, nil
 		})
 		time.Sleep(backoffMost + time.Second)
 		if got := w.state("d"); got.Cursor != 3 || got.FirstErrorAt != 0 || got.LastError != "" {
@@ -370,14 +155,14 @@ func TestBlockedDrainIsParkedAndProbed(t *testing.T) {
 		var probes []time.Time
 		mended := false
 		var mu sync.Mutex
-		w.setAnswer(func(_ context.Context, d auditdrain.Drain, _ auditdrain.Event) (s3.PutResult, error) {
+		w.setAnswer(func(_ context.Context, d auditdrain.Drain, _ auditdrain.Event) (auditdrain.PutResult, error) {
 			mu.Lock()
 			defer mu.Unlock()
 			if d.ID == "well" || mended {
-				return s3.PutResult{}, nil
+				return auditdrain.PutResult{}, nil
 			}
 			probes = append(probes, time.Now())
-			return s3.PutResult{}, refusal(403, "AccessDenied")
+			return auditdrain.PutResult{}, denied
 		})
 		seen := func() []time.Time {
 			mu.Lock()
@@ -390,7 +175,7 @@ func TestBlockedDrainIsParkedAndProbed(t *testing.T) {
 		if first > firstWindow {
 			t.Errorf("%d writes before the drain was parked, want at most %d", first, firstWindow)
 		}
-		if got := w.state("sick"); got.FirstErrorAt == 0 || got.LastError != "s3 PutObject: HTTP 403 AccessDenied" || got.Cursor != 0 {
+		if got := w.state("sick"); got.FirstErrorAt == 0 || got.LastError != denied.text || got.Cursor != 0 {
 			t.Errorf("state %+v, want it errored with the answer", got)
 		}
 		if got := w.count("well"); got != 500 {
@@ -428,12 +213,6 @@ func TestBlockedDrainIsParkedAndProbed(t *testing.T) {
 	})
 }
 
-func (w *world) LastSeq(_ context.Context, team string) (uint64, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return uint64(len(w.events[team])), nil
-}
-
 func TestBacklogIsCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -444,11 +223,11 @@ func TestBacklogIsCounted(t *testing.T) {
 		off.Status = auditdrain.StatusDisabled
 		w.drains["off"] = off
 		w.addEvents("t", 7)
-		w.setAnswer(func(_ context.Context, d auditdrain.Drain, _ auditdrain.Event) (s3.PutResult, error) {
+		w.setAnswer(func(_ context.Context, d auditdrain.Drain, _ auditdrain.Event) (auditdrain.PutResult, error) {
 			if d.ID == "sick" {
-				return s3.PutResult{}, refusal(403, "AccessDenied")
+				return auditdrain.PutResult{}, denied
 			}
-			return s3.PutResult{}, nil
+			return auditdrain.PutResult{}, nil
 		})
 		startDeliverer(t, w, Options{})
 		time.Sleep(time.Hour)
@@ -487,12 +266,12 @@ func TestHungDrainHoldsOnlyItsOwnWindow(t *testing.T) {
 		w.addDrain("hung", "t")
 		w.addDrain("well", "t")
 		w.addEvents("t", 5000)
-		w.setAnswer(func(ctx context.Context, d auditdrain.Drain, _ auditdrain.Event) (s3.PutResult, error) {
+		w.setAnswer(func(ctx context.Context, d auditdrain.Drain, _ auditdrain.Event) (auditdrain.PutResult, error) {
 			if d.ID == "hung" {
 				<-ctx.Done()
-				return s3.PutResult{}, ctx.Err()
+				return auditdrain.PutResult{}, ctx.Err()
 			}
-			return s3.PutResult{}, sleep(ctx, 10*time.Millisecond)
+			return auditdrain.PutResult{}, sleep(ctx, 10*time.Millisecond)
 		})
 		_, stop := startDeliverer(t, w, Options{Grace: time.Second})
 		time.Sleep(time.Minute)
@@ -512,11 +291,11 @@ func TestSlowDrainsLeaveRoom(t *testing.T) {
 		}
 		w.addDrain("well", "well")
 		w.addEvents("slow", 10_000)
-		w.setAnswer(func(ctx context.Context, d auditdrain.Drain, _ auditdrain.Event) (s3.PutResult, error) {
+		w.setAnswer(func(ctx context.Context, d auditdrain.Drain, _ auditdrain.Event) (auditdrain.PutResult, error) {
 			if d.TeamID == "slow" {
-				return s3.PutResult{}, sleep(ctx, 15*time.Second)
+				return auditdrain.PutResult{}, sleep(ctx, 15*time.Second)
 			}
-			return s3.PutResult{}, sleep(ctx, 10*time.Millisecond)
+			return auditdrain.PutResult{}, sleep(ctx, 10*time.Millisecond)
 		})
 		d, _ := startDeliverer(t, w, Options{})
 		time.Sleep(10*time.Minute + 7*time.Second)
@@ -539,19 +318,19 @@ func TestFailingDrainHoldsLessAndLess(t *testing.T) {
 		w := newWorld(t)
 		w.addDrain("d", "t")
 		w.addEvents("t", 1000)
-		w.setAnswer(func(ctx context.Context, _ auditdrain.Drain, _ auditdrain.Event) (s3.PutResult, error) {
+		w.setAnswer(func(ctx context.Context, _ auditdrain.Drain, _ auditdrain.Event) (auditdrain.PutResult, error) {
 			if err := sleep(ctx, 30*time.Second); err != nil {
-				return s3.PutResult{}, err
+				return auditdrain.PutResult{}, err
 			}
-			return s3.PutResult{}, &s3.Error{Answer: auditdrain.AWSAnswer{Message: "timed out"}}
+			return auditdrain.PutResult{}, timedOut
 		})
 		d, stop := startDeliverer(t, w, Options{Grace: time.Second})
 		time.Sleep(10*time.Minute + 15*time.Second)
 		if n := len(d.slots); n > 0 {
 			t.Errorf("a destination that has hung for ten minutes holds %d slots, want none", n)
 		}
-		w.setAnswer(func(context.Context, auditdrain.Drain, auditdrain.Event) (s3.PutResult, error) {
-			return s3.PutResult{}, nil
+		w.setAnswer(func(context.Context, auditdrain.Drain, auditdrain.Event) (auditdrain.PutResult, error) {
+			return auditdrain.PutResult{}, nil
 		})
 		time.Sleep(2 * time.Minute)
 		if got := w.count("d"); got != 1000 {
@@ -566,8 +345,8 @@ func TestStopFinishesWhatIsUnderWay(t *testing.T) {
 		w := newWorld(t)
 		w.addDrain("d", "t")
 		w.addEvents("t", 1000)
-		w.setAnswer(func(ctx context.Context, _ auditdrain.Drain, _ auditdrain.Event) (s3.PutResult, error) {
-			return s3.PutResult{}, sleep(ctx, 3*time.Second)
+		w.setAnswer(func(ctx context.Context, _ auditdrain.Drain, _ auditdrain.Event) (auditdrain.PutResult, error) {
+			return auditdrain.PutResult{}, sleep(ctx, 3*time.Second)
 		})
 		_, stop := startDeliverer(t, w, Options{Window: 10, Grace: 20 * time.Second})
 		time.Sleep(time.Second)
@@ -587,12 +366,12 @@ func TestStopGivesUpHungWritesAfterTheGraceTime(t *testing.T) {
 		w := newWorld(t)
 		w.addDrain("d", "t")
 		w.addEvents("t", 4)
-		w.setAnswer(func(ctx context.Context, _ auditdrain.Drain, e auditdrain.Event) (s3.PutResult, error) {
+		w.setAnswer(func(ctx context.Context, _ auditdrain.Drain, e auditdrain.Event) (auditdrain.PutResult, error) {
 			if e.ID == "t-1" {
-				return s3.PutResult{}, nil
+				return auditdrain.PutResult{}, nil
 			}
 			<-ctx.Done()
-			return s3.PutResult{}, ctx.Err()
+			return auditdrain.PutResult{}, ctx.Err()
 		})
 		_, stop := startDeliverer(t, w, Options{Grace: 5 * time.Second})
 		synctest.Wait()
@@ -612,11 +391,11 @@ func TestChangesTakeEffectAtOnce(t *testing.T) {
 		w := newWorld(t)
 		w.addDrain("d", "t")
 		w.addEvents("t", 10)
-		w.setAnswer(func(_ context.Context, d auditdrain.Drain, _ auditdrain.Event) (s3.PutResult, error) {
+		w.setAnswer(func(_ context.Context, d auditdrain.Drain, _ auditdrain.Event) (auditdrain.PutResult, error) {
 			if d.Name == "mended" {
-				return s3.PutResult{}, nil
+				return auditdrain.PutResult{}, nil
 			}
-			return s3.PutResult{}, refusal(404, "NoSuchBucket")
+			return auditdrain.PutResult{}, noBucket
 		})
 		d, _ := startDeliverer(t, w, Options{})
 		synctest.Wait()
@@ -699,8 +478,8 @@ func TestStoreWithoutConditionalWritesIsRemembered(t *testing.T) {
 		w := newWorld(t)
 		w.addDrain("d", "t")
 		w.addEvents("t", 1)
-		w.setAnswer(func(context.Context, auditdrain.Drain, auditdrain.Event) (s3.PutResult, error) {
-			return s3.PutResult{Unconditional: true}, nil
+		w.setAnswer(func(context.Context, auditdrain.Drain, auditdrain.Event) (auditdrain.PutResult, error) {
+			return auditdrain.PutResult{Unconditional: true}, nil
 		})
 		_, stop := startDeliverer(t, w, Options{})
 		synctest.Wait()
@@ -712,7 +491,7 @@ func TestStoreWithoutConditionalWritesIsRemembered(t *testing.T) {
 		_, stop = startDeliverer(t, w, Options{})
 		synctest.Wait()
 		stop()
-		want := []s3.Options{{}, {Unconditional: true}}
+		want := []bool{false, true}
 		if diff := cmp.Diff(want, w.opened); diff != "" {
 			t.Errorf("destinations opened (-want +got):\n%s", diff)
 		}
@@ -760,21 +539,21 @@ func TestAnyFailures(t *testing.T) {
 	rng := rand.New(rand.NewPCG(seed, 1))
 	failures := []error{
 		nil, nil, nil, nil, nil, nil,
-		refusal(500, "InternalError"), refusal(503, "SlowDown"), refusal(403, "AccessDenied"), refusal(404, "NoSuchBucket"),
-		&s3.Error{Answer: auditdrain.AWSAnswer{Message: "timed out"}}, errors.New("anything"),
+		internal, throttled, denied, noBucket,
+		timedOut, errors.New("anything"),
 	}
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		var mu sync.Mutex
-		w.setAnswer(func(ctx context.Context, _ auditdrain.Drain, _ auditdrain.Event) (s3.PutResult, error) {
+		w.setAnswer(func(ctx context.Context, _ auditdrain.Drain, _ auditdrain.Event) (auditdrain.PutResult, error) {
 			mu.Lock()
 			delay := time.Duration(rng.IntN(2000)) * time.Millisecond
 			err := failures[rng.IntN(len(failures))]
 			mu.Unlock()
 			if sleepErr := sleep(ctx, delay); sleepErr != nil {
-				return s3.PutResult{}, sleepErr
+				return auditdrain.PutResult{}, sleepErr
 			}
-			return s3.PutResult{}, err
+			return auditdrain.PutResult{}, err
 		})
 		for i := range 20 {
 			w.addDrain(fmt.Sprintf("d%d", i), fmt.Sprintf("t%d", i%7))
@@ -791,8 +570,8 @@ func TestAnyFailures(t *testing.T) {
 			}
 			stop()
 		}
-		w.setAnswer(func(context.Context, auditdrain.Drain, auditdrain.Event) (s3.PutResult, error) {
-			return s3.PutResult{}, nil
+		w.setAnswer(func(context.Context, auditdrain.Drain, auditdrain.Event) (auditdrain.PutResult, error) {
+			return auditdrain.PutResult{}, nil
 		})
 		startDeliverer(t, w, Options{})
 		time.Sleep(2 * probeMost)

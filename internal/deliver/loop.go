@@ -3,13 +3,13 @@ package deliver
 import (
 	"cmp"
 	"context"
+	"errors"
 	"math/rand/v2"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/auditdrain/auditdrain"
-	"github.com/auditdrain/auditdrain/internal/s3"
 )
 
 const (
@@ -85,7 +85,7 @@ type flight struct {
 type result struct {
 	f    *flight
 	free bool
-	put  s3.PutResult
+	put  auditdrain.PutResult
 	err  error
 }
 
@@ -108,7 +108,7 @@ func (l *loop) run(ctx, putCtx context.Context) (end ended) {
 	}
 	l.read, l.saved = l.state.Cursor, l.state.Cursor
 	if l.dest == nil {
-		if l.dest, err = l.open(l.drain, s3.Options{Unconditional: l.state.NoConditionalPut == l.drain.Delivery.Endpoint}); err != nil {
+		if l.dest, err = l.open(l.drain, l.state.NoConditionalPut == l.drain.Delivery.Endpoint); err != nil {
 			l.refused(err)
 			return l.finish(saveCtx, true)
 		}
@@ -225,10 +225,10 @@ func (l *loop) settle(r result) (blocked bool) {
 	at, _ := slices.BinarySearchFunc(l.queue, r.f.ev.Seq, func(f *flight, seq uint64) int { return cmp.Compare(f.ev.Seq, seq) })
 	l.queue = slices.Insert(l.queue, at, r.f)
 
-	class := s3.ClassOf(r.err)
+	class := classOf(r.err)
 	l.state.Failed++
 	l.metrics.failed(class)
-	if class == s3.Blocked {
+	if class == auditdrain.Blocked {
 		l.refused(r.err)
 		return true
 	}
@@ -277,6 +277,16 @@ func (l *loop) refused(err error) {
 		l.savedAt = time.Time{}
 		l.log.Warn("drain is errored; its backlog is kept", "drain", l.drain.ID, "team", l.drain.TeamID, "err", err)
 	}
+}
+
+func classOf(err error) auditdrain.FailureClass {
+	var e interface {
+		Class() auditdrain.FailureClass
+	}
+	if errors.As(err, &e) {
+		return e.Class()
+	}
+	return auditdrain.Transient
 }
 
 // clip bounds what a destination can make us store.

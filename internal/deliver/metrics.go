@@ -5,7 +5,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/auditdrain/auditdrain/internal/s3"
+	"github.com/auditdrain/auditdrain"
 )
 
 type metrics struct {
@@ -38,7 +38,7 @@ func newMetrics() *metrics {
 	return m
 }
 
-func (m *metrics) delivered(put s3.PutResult, latency time.Duration) {
+func (m *metrics) delivered(put auditdrain.PutResult, latency time.Duration) {
 	if put.Existed {
 		m.existed.Inc()
 	} else {
@@ -47,7 +47,7 @@ func (m *metrics) delivered(put s3.PutResult, latency time.Duration) {
 	m.latency.Observe(max(latency, 0).Seconds())
 }
 
-func (m *metrics) failed(class s3.Class) {
+func (m *metrics) failed(class auditdrain.FailureClass) {
 	m.failures.WithLabelValues(class.String()).Inc()
 }
 

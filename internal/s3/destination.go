@@ -46,16 +46,6 @@ type Destination struct {
 	unconditional atomic.Bool
 }
 
-// PutResult is how an object came to be where it is.
-type PutResult struct {
-	Key string
-	// Existed: the object had been written before; it was left as it is.
-	Existed bool
-	// Unconditional: the store does not implement If-None-Match, so that the
-	// object was written over whatever was there: the same bytes.
-	Unconditional bool
-}
-
 // Open returns the destination of a drain whose delivery has been validated.
 // It makes no call. The drain may have no ID yet, for a test.
 func (c *Client) Open(d auditdrain.Drain, opts Options) (*Destination, error) {
@@ -127,7 +117,7 @@ func (d *Destination) Close() { d.session.forget() }
 // was there already. It may be repeated after any error: the bytes are the
 // same. Its errors are *Error. An expired session and a clock that differs
 // from S3's are mended here, once a call.
-func (d *Destination) Put(ctx context.Context, e auditdrain.Event) (PutResult, error) {
+func (d *Destination) Put(ctx context.Context, e auditdrain.Event) (auditdrain.PutResult, error) {
 	ctx, cancel := context.WithTimeout(ctx, putTimeout)
 	defer cancel()
 	key := d.delivery.ObjectKey(e, d.test)
@@ -137,7 +127,7 @@ func (d *Destination) Put(ctx context.Context, e auditdrain.Event) (PutResult, e
 	for mended := false; ; mended = true {
 		creds, err := d.session.credentials(ctx)
 		if err != nil {
-			return PutResult{}, d.noSession(err, key)
+			return auditdrain.PutResult{}, d.noSession(err, key)
 		}
 		put, answer := d.put(ctx, creds, key, body, unconditional)
 		if put == notImplemented {
@@ -151,18 +141,18 @@ func (d *Destination) Put(ctx context.Context, e auditdrain.Event) (PutResult, e
 			if unconditional {
 				d.unconditional.Store(true)
 			}
-			return PutResult{Key: key, Unconditional: unconditional}, nil
+			return auditdrain.PutResult{Key: key, Unconditional: unconditional}, nil
 		case existed:
-			return PutResult{Key: key, Existed: true}, nil
+			return auditdrain.PutResult{Key: key, Existed: true}, nil
 		case sessionRefused:
 			d.session.drop(creds)
 		case clockSkewed:
 			d.client.adjustClock(answer)
 		default:
-			return PutResult{}, answer
+			return auditdrain.PutResult{}, answer
 		}
 		if mended {
-			return PutResult{}, answer
+			return auditdrain.PutResult{}, answer
 		}
 	}
 }

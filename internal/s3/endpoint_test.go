@@ -250,7 +250,7 @@ func TestVirtualHostedTLS(t *testing.T) {
 	untrusting := loadClient(t)
 	dialTo(untrusting, addr)
 	e := putError(t, t.Context(), mustOpen(t, untrusting))
-	if e.Class() != Transient {
+	if e.Class() != auditdrain.Transient {
 		t.Errorf("%v (%v), want transient", e, e.Class())
 	}
 	contains(t, e.Error(), "no answer from sts.eu-west-1.amazonaws.com: TLS: the server's certificate is not trusted: x509: certificate signed by unknown authority")

@@ -2,7 +2,6 @@ package s3
 
 import (
 	"encoding/xml"
-	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -16,30 +15,6 @@ import (
 
 // maxAnswer bounds how much of an answer's body is kept.
 const maxAnswer = 64 << 10
-
-// Class is what delivery does about a failure.
-type Class int
-
-const (
-	// Transient failures pass: repeat with backoff.
-	Transient Class = iota
-	// Throttled is Transient, and says that we are too fast.
-	Throttled
-	// Blocked lasts until a person mends the destination, or our own setup:
-	// park the backlog and probe.
-	Blocked
-)
-
-// String is the class as metrics call it.
-func (c Class) String() string {
-	switch c {
-	case Throttled:
-		return "throttled"
-	case Blocked:
-		return "blocked"
-	}
-	return "transient"
-}
 
 // Error is a call to AWS that failed, with AWS's answer, or with the reason
 // why none came. It holds no credentials.
@@ -82,41 +57,32 @@ func (e *Error) Unwrap() error { return e.cause }
 
 // Class tells what to do about e. It goes by status and code; messages differ
 // between AWS and stores that are compatible with it.
-func (e *Error) Class() Class {
+func (e *Error) Class() auditdrain.FailureClass {
 	code := e.Answer.Code
 	if _, ok := retry.DefaultThrottleErrorCodes[strings.TrimPrefix(code, "KMS.")]; ok {
-		return Throttled
+		return auditdrain.Throttled
 	}
 	switch code {
 	case "RequestTimeout", "IncompleteBody", "BadDigest", "XAmzContentSHA256Mismatch",
 		"OperationAborted", "ConditionalRequestConflict",
 		// A new session, or the server's clock, has been tried at once.
 		"ExpiredToken", "TokenRefreshRequired", "RequestTimeTooSkewed":
-		return Transient
+		return auditdrain.Transient
 	case "":
 		if e.cause != nil {
-			return Transient // whatever the rest of the answer said
+			return auditdrain.Transient // whatever the rest of the answer said
 		}
 	}
 	switch status := e.Answer.HTTPStatus; {
 	case status == http.StatusServiceUnavailable, status == http.StatusTooManyRequests:
-		return Throttled
+		return auditdrain.Throttled
 	case status == http.StatusNotImplemented:
-		return Blocked
+		return auditdrain.Blocked
 	case status == 0, status/100 == 2, status >= 500, status == http.StatusRequestTimeout, status == http.StatusConflict,
 		status == http.StatusTemporaryRedirect: // a new bucket whose name has not spread yet
-		return Transient
+		return auditdrain.Transient
 	}
-	return Blocked
-}
-
-// ClassOf is the class of any error that Put returns. One that is not AWS's
-// passes or is a bug; in neither case may an event be given up.
-func ClassOf(err error) Class {
-	if e, ok := errors.AsType[*Error](err); ok {
-		return e.Class()
-	}
-	return Transient
+	return auditdrain.Blocked
 }
 
 // errorBody is S3's <Error>, or STS's <ErrorResponse> with an <Error> in it.

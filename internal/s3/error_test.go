@@ -2,7 +2,6 @@ package s3
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -94,7 +93,7 @@ func TestRefusals(t *testing.T) {
 		status  int
 		code    string
 		message string // part of it
-		class   Class
+		class   auditdrain.FailureClass
 		check   func(*testing.T, auditdrain.AWSAnswer)
 	}{
 		{
@@ -102,57 +101,57 @@ func TestRefusals(t *testing.T) {
 			world: role(func(r *awssim.Role) {
 				r.Trust = iam.MustParse(strings.ReplaceAll(trustPolicy, userARN, userARN+"2"))
 			}),
-			status: 403, code: "AccessDenied", message: "User: " + userARN + " is not authorized to perform: sts:AssumeRole on resource: " + roleARN, class: Blocked,
+			status: 403, code: "AccessDenied", message: "User: " + userARN + " is not authorized to perform: sts:AssumeRole on resource: " + roleARN, class: auditdrain.Blocked,
 		},
 		{
 			name: "external ID not trusted", op: "AssumeRole",
 			world: role(func(r *awssim.Role) {
 				r.Trust = iam.MustParse(strings.ReplaceAll(trustPolicy, "team_demo", "team_other"))
 			}),
-			status: 403, code: "AccessDenied", message: "sts:AssumeRole", class: Blocked,
+			status: 403, code: "AccessDenied", message: "sts:AssumeRole", class: auditdrain.Blocked,
 		},
 		{
 			name: "role does not exist", op: "AssumeRole", world: func(w *world) { w.RemoveRole(roleARN) },
-			status: 403, code: "AccessDenied", message: "sts:AssumeRole", class: Blocked,
+			status: 403, code: "AccessDenied", message: "sts:AssumeRole", class: auditdrain.Blocked,
 		},
 		{
 			name: "AssumeRole: bad input", op: "AssumeRole", world: fault("AssumeRole", 400, "ValidationError", "1 validation error detected: Value 'x' at 'y'"),
-			status: 400, code: "ValidationError", message: "1 validation error", class: Blocked,
+			status: 400, code: "ValidationError", message: "1 validation error", class: auditdrain.Blocked,
 		},
 		{
 			name: "STS not active in the region", op: "AssumeRole",
 			world: func(w *world) {
 				w.UpdateAccount(account, func(a *awssim.Account) { a.DisabledSTS = []string{region} })
 			},
-			status: 403, code: "RegionDisabledException", message: "STS is not activated in this region for account:" + account, class: Blocked,
+			status: 403, code: "RegionDisabledException", message: "STS is not activated in this region for account:" + account, class: auditdrain.Blocked,
 		},
 		{
 			name: "our own token expired", op: "AssumeRole", world: fault("AssumeRole", 403, "ExpiredToken", "The security token included in the request is expired"),
-			status: 403, code: "ExpiredToken", message: "is expired", class: Transient,
+			status: 403, code: "ExpiredToken", message: "is expired", class: auditdrain.Transient,
 		},
 		{
 			name: "STS throttles", op: "AssumeRole", world: fault("AssumeRole", 400, "Throttling", "Rate exceeded"),
-			status: 400, code: "Throttling", message: "Rate exceeded", class: Throttled,
+			status: 400, code: "Throttling", message: "Rate exceeded", class: auditdrain.Throttled,
 		},
 		{
 			name: "STS's own fault", op: "AssumeRole", world: fault("AssumeRole", 500, "InternalFailure", "unknown error"),
-			status: 500, code: "InternalFailure", message: "unknown error", class: Transient,
+			status: 500, code: "InternalFailure", message: "unknown error", class: auditdrain.Transient,
 		},
 		{
 			name: "identity policy does not allow", world: role(func(r *awssim.Role) { r.Identity = nil }),
-			status: 403, code: "AccessDenied", message: "because no identity-based policy allows the s3:PutObject action", class: Blocked,
+			status: 403, code: "AccessDenied", message: "because no identity-based policy allows the s3:PutObject action", class: auditdrain.Blocked,
 		},
 		{
 			name:   "explicit deny in the bucket policy",
 			world:  inBucket(func(b *awssim.Bucket) { b.Policy = statement("Deny", everyone, "s3:PutObject", "") }),
-			status: 403, code: "AccessDenied", message: "with an explicit deny in a resource-based policy", class: Blocked,
+			status: 403, code: "AccessDenied", message: "with an explicit deny in a resource-based policy", class: auditdrain.Blocked,
 		},
 		{
 			name: "explicit deny in an SCP",
 			world: func(w *world) {
 				w.UpdateAccount(account, func(a *awssim.Account) { a.SCP = []*iam.Policy{statement("Deny", "", "s3:PutObject", "")} })
 			},
-			status: 403, code: "AccessDenied", message: "with an explicit deny in a service control policy", class: Blocked,
+			status: 403, code: "AccessDenied", message: "with an explicit deny in a service control policy", class: auditdrain.Blocked,
 		},
 		{
 			name: "KMS: identity policy",
@@ -162,44 +161,44 @@ func TestRefusals(t *testing.T) {
 				})(w)
 				w.UpdateRole(roleARN, func(r *awssim.Role) { r.Identity = []*iam.Policy{statement("Allow", "", "s3:*", "")} })
 			},
-			status: 403, code: "AccessDenied", message: "because no identity-based policy allows the kms:GenerateDataKey action", class: Blocked,
+			status: 403, code: "AccessDenied", message: "because no identity-based policy allows the kms:GenerateDataKey action", class: auditdrain.Blocked,
 		},
 		{
 			name:   "KMS: key policy",
 			world:  key(func(k *awssim.Key) { k.Policy = iam.MustParse(strings.ReplaceAll(keyPolicy, roleARN, roleARN+"2")) }),
-			status: 403, code: "AccessDenied", message: "because no resource-based policy allows the kms:GenerateDataKey action", class: Blocked,
+			status: 403, code: "AccessDenied", message: "because no resource-based policy allows the kms:GenerateDataKey action", class: auditdrain.Blocked,
 		},
 		{
 			name: "KMS key disabled", world: key(func(k *awssim.Key) { k.State = awssim.KeyDisabled }),
-			status: 400, code: "KMS.DisabledException", message: "is disabled.", class: Blocked,
+			status: 400, code: "KMS.DisabledException", message: "is disabled.", class: auditdrain.Blocked,
 		},
 		{
 			name: "KMS key pending deletion", world: key(func(k *awssim.Key) { k.State = awssim.KeyPendingDeletion }),
-			status: 400, code: "KMS.KMSInvalidStateException", message: "is pending deletion.", class: Blocked,
+			status: 400, code: "KMS.KMSInvalidStateException", message: "is pending deletion.", class: auditdrain.Blocked,
 		},
 		{
 			name: "KMS key missing", world: func(w *world) { key(func(*awssim.Key) {})(w); w.RemoveKey(keyARN) },
-			status: 400, code: "KMS.NotFoundException", message: "does not exist", class: Blocked,
+			status: 400, code: "KMS.NotFoundException", message: "does not exist", class: auditdrain.Blocked,
 		},
 		{
 			name: "KMS throttles", world: fault("PutObject", 400, "KMS.ThrottlingException", "You have exceeded the rate at which you may call KMS."),
-			status: 400, code: "KMS.ThrottlingException", message: "rate", class: Throttled,
+			status: 400, code: "KMS.ThrottlingException", message: "rate", class: auditdrain.Throttled,
 		},
 		{
 			name: "bucket missing", world: func(w *world) { w.RemoveBucket(bucket) },
-			status: 404, code: "NoSuchBucket", message: "The specified bucket does not exist", class: Blocked,
+			status: 404, code: "NoSuchBucket", message: "The specified bucket does not exist", class: auditdrain.Blocked,
 		},
 		{
 			name: "bucket of another account, which would let us write",
 			world: inBucket(func(b *awssim.Bucket) {
 				b.Account, b.Policy = "444455556666", statement("Allow", everyone, "s3:*", "")
 			}),
-			status: 403, code: "AccessDenied", message: "Access Denied", class: Blocked,
+			status: 403, code: "AccessDenied", message: "Access Denied", class: auditdrain.Blocked,
 		},
 		{
 			name:   "signed for the wrong region",
 			change: func(d *auditdrain.Delivery) { d.Region = "eu-central-1" },
-			status: 400, code: "AuthorizationHeaderMalformed", message: "the region 'eu-central-1' is wrong; expecting 'eu-west-1'", class: Blocked,
+			status: 400, code: "AuthorizationHeaderMalformed", message: "the region 'eu-central-1' is wrong; expecting 'eu-west-1'", class: auditdrain.Blocked,
 			check: func(t *testing.T, a auditdrain.AWSAnswer) {
 				if got := http.Header(a.Headers).Get("x-amz-bucket-region"); got != region {
 					t.Errorf("bucket region %q", got)
@@ -209,15 +208,15 @@ func TestRefusals(t *testing.T) {
 		{
 			name:   "ACLs disabled on the bucket",
 			change: func(d *auditdrain.Delivery) { d.ObjectACL = "private" },
-			status: 400, code: "AccessControlListNotSupported", message: "The bucket does not allow ACLs", class: Blocked,
+			status: 400, code: "AccessControlListNotSupported", message: "The bucket does not allow ACLs", class: auditdrain.Blocked,
 		},
 		{
 			name: "checksum does not match", world: fault("PutObject", 400, "BadDigest", "The SHA256 you specified did not match the calculated checksum."),
-			status: 400, code: "BadDigest", message: "did not match", class: Transient,
+			status: 400, code: "BadDigest", message: "did not match", class: auditdrain.Transient,
 		},
 		{
 			name: "our session expired, twice", world: fault("PutObject", 400, "ExpiredToken", "The provided token has expired.", awssim.Element{Name: "Token-0", Value: "FwoGsecret"}),
-			status: 400, code: "ExpiredToken", message: "has expired", class: Transient,
+			status: 400, code: "ExpiredToken", message: "has expired", class: auditdrain.Transient,
 			check: func(t *testing.T, a auditdrain.AWSAnswer) {
 				contains(t, a.Body, "<Token-0>[redacted]</Token-0>")
 				if strings.Contains(a.Body, "FwoG") {
@@ -229,45 +228,45 @@ func TestRefusals(t *testing.T) {
 			name:   "our token not valid there: a region that the account has not enabled",
 			change: func(d *auditdrain.Delivery) { d.Region = "me-south-1" },
 			world:  inBucket(func(b *awssim.Bucket) { b.Region = "me-south-1" }),
-			status: 400, code: "InvalidToken", message: "malformed or otherwise invalid", class: Blocked,
+			status: 400, code: "InvalidToken", message: "malformed or otherwise invalid", class: auditdrain.Blocked,
 			check: func(t *testing.T, a auditdrain.AWSAnswer) { contains(t, a.Body, "<Token-0>[redacted]</Token-0>") },
 		},
 		{
 			name: "unknown key", world: fault("PutObject", 403, "InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist in our records."),
-			status: 403, code: "InvalidAccessKeyId", message: "does not exist", class: Blocked,
+			status: 403, code: "InvalidAccessKeyId", message: "does not exist", class: auditdrain.Blocked,
 		},
 		{
 			name: "bad signature",
 			world: fault("PutObject", 403, "SignatureDoesNotMatch", "The request signature we calculated does not match the signature you provided.",
 				awssim.Element{Name: "StringToSign", Value: "AWS4-HMAC-SHA256\nx"}, awssim.Element{Name: "CanonicalRequest", Value: "PUT\nx-amz-security-token:FwoG"}),
-			status: 403, code: "SignatureDoesNotMatch", message: "does not match", class: Blocked,
+			status: 403, code: "SignatureDoesNotMatch", message: "does not match", class: auditdrain.Blocked,
 			check: func(t *testing.T, a auditdrain.AWSAnswer) {
 				contains(t, a.Body, "<StringToSign>[redacted]</StringToSign>", "<CanonicalRequest>[redacted]</CanonicalRequest>")
 			},
 		},
 		{
 			name: "throttled", world: fault("PutObject", 503, "SlowDown", "Please reduce your request rate."),
-			status: 503, code: "SlowDown", message: "reduce your request rate", class: Throttled,
+			status: 503, code: "SlowDown", message: "reduce your request rate", class: auditdrain.Throttled,
 		},
 		{
 			name: "AWS's own fault", world: fault("PutObject", 500, "InternalError", "We encountered an internal error. Please try again."),
-			status: 500, code: "InternalError", message: "internal error", class: Transient,
+			status: 500, code: "InternalError", message: "internal error", class: auditdrain.Transient,
 		},
 		{
 			name: "AWS's own fault, 503", world: fault("PutObject", 503, "ServiceUnavailable", "Service is unable to handle request."),
-			status: 503, code: "ServiceUnavailable", message: "unable to handle", class: Throttled,
+			status: 503, code: "ServiceUnavailable", message: "unable to handle", class: auditdrain.Throttled,
 		},
 		{
 			name: "concurrent write of the same key", world: fault("PutObject", 409, "ConditionalRequestConflict", "The conditional request cannot succeed"),
-			status: 409, code: "ConditionalRequestConflict", message: "cannot succeed", class: Transient,
+			status: 409, code: "ConditionalRequestConflict", message: "cannot succeed", class: auditdrain.Transient,
 		},
 		{
 			name: "slow upload", world: fault("PutObject", 400, "RequestTimeout", "Your socket connection to the server was not read from or written to within the timeout period."),
-			status: 400, code: "RequestTimeout", message: "timeout period", class: Transient,
+			status: 400, code: "RequestTimeout", message: "timeout period", class: auditdrain.Transient,
 		},
 		{
 			name: "new bucket", world: fault("PutObject", 307, "TemporaryRedirect", "Please re-send this request to the specified temporary endpoint."),
-			status: 307, code: "TemporaryRedirect", message: "temporary endpoint", class: Transient,
+			status: 307, code: "TemporaryRedirect", message: "temporary endpoint", class: auditdrain.Transient,
 		},
 	}
 	for _, tt := range tests {
@@ -325,7 +324,7 @@ func TestSignatureMismatchIsRedacted(t *testing.T) {
 	for _, truncate := range []bool{false, true} {
 		w.fault("PutObject", awssim.Fault{Truncate: truncate})
 		e := putError(t, t.Context(), d)
-		if e.Answer.Code != "SignatureDoesNotMatch" || e.Class() != Blocked {
+		if e.Answer.Code != "SignatureDoesNotMatch" || e.Class() != auditdrain.Blocked {
 			t.Errorf("%v (%v)", e, e.Class())
 		}
 		contains(t, e.Answer.Body, "<StringToSign>[redacted]</StringToSign>")
@@ -346,7 +345,7 @@ func TestPermanentRedirect(t *testing.T) {
 	c := loadClient(t)
 	dialTo(c, addr)
 	e := putError(t, t.Context(), mustOpen(t, c))
-	if e.Answer.HTTPStatus != 301 || e.Answer.Code != "PermanentRedirect" || e.Class() != Blocked ||
+	if e.Answer.HTTPStatus != 301 || e.Answer.Code != "PermanentRedirect" || e.Class() != auditdrain.Blocked ||
 		http.Header(e.Answer.Headers).Get("x-amz-bucket-region") != "us-west-2" || e.Answer.Host != bucket+".s3.eu-west-1.amazonaws.com" {
 		t.Errorf("%+v (%v)", e.Answer, e.Class())
 	}
@@ -360,17 +359,17 @@ func TestStrangeAnswers(t *testing.T) {
 		status  int
 		body    string
 		message string
-		class   Class
+		class   auditdrain.FailureClass
 	}{
-		{"a proxy's page", 502, page, "Bad Gateway", Transient},
-		{"a proxy's refusal", 403, page, "Forbidden", Blocked},
-		{"nothing", 400, "", "Bad Request", Blocked},
-		{"nothing, 503", 503, "", "Service Unavailable", Throttled},
-		{"no XML", 500, "\x00\xff<<", "Internal Server Error", Transient},
-		{"half an element", 500, "<Error><Code>Inter", "Internal Server Error", Transient},
-		{"half an answer", 500, "<Error><Code>InternalError</Code><Message>We enc", "Internal Server Error", Transient},
-		{"unknown status", 599, "", "", Transient},
-		{"a redirect", 302, page, "Found", Blocked},
+		{"a proxy's page", 502, page, "Bad Gateway", auditdrain.Transient},
+		{"a proxy's refusal", 403, page, "Forbidden", auditdrain.Blocked},
+		{"nothing", 400, "", "Bad Request", auditdrain.Blocked},
+		{"nothing, 503", 503, "", "Service Unavailable", auditdrain.Throttled},
+		{"no XML", 500, "\x00\xff<<", "Internal Server Error", auditdrain.Transient},
+		{"half an element", 500, "<Error><Code>Inter", "Internal Server Error", auditdrain.Transient},
+		{"half an answer", 500, "<Error><Code>InternalError</Code><Message>We enc", "Internal Server Error", auditdrain.Transient},
+		{"unknown status", 599, "", "", auditdrain.Transient},
+		{"a redirect", 302, page, "Found", auditdrain.Blocked},
 	}
 	for _, tt := range tests {
 		for _, op := range []string{"AssumeRole", "PutObject"} {
@@ -408,14 +407,14 @@ func TestAnswerBreaksOff(t *testing.T) {
 	// With the code, it is as good as whole.
 	w.fault("PutObject", awssim.Fault{Truncate: true})
 	e := putError(t, t.Context(), d)
-	if e.Answer.HTTPStatus != 403 || e.Answer.Code != "AccessDenied" || e.Answer.RequestID == "" || e.Class() != Blocked {
+	if e.Answer.HTTPStatus != 403 || e.Answer.Code != "AccessDenied" || e.Answer.RequestID == "" || e.Class() != auditdrain.Blocked {
 		t.Errorf("%+v (%v)", e.Answer, e.Class())
 	}
 	// Without, who knows.
 	for _, op := range []string{"PutObject", "AssumeRole"} {
 		w.fault(op, awssim.Fault{Truncate: true, Garbage: true, Err: &awssim.Error{Status: 400}})
 		e = putError(t, t.Context(), mustOpen(t, w.client(t)))
-		if e.Answer.HTTPStatus != 400 || e.Answer.RequestID == "" || e.Class() != Transient {
+		if e.Answer.HTTPStatus != 400 || e.Answer.RequestID == "" || e.Class() != auditdrain.Transient {
 			t.Errorf("%s: %+v (%v)", op, e.Answer, e.Class())
 		}
 		contains(t, e.Answer.Message, "the answer broke off: the connection broke off")
@@ -444,7 +443,7 @@ func TestAssumeRoleAnswerCannotBeUsed(t *testing.T) {
 			w := &world{url: srv.URL}
 			e := putError(t, t.Context(), w.open(t))
 			a := e.Answer
-			if a.Service != "sts" || a.HTTPStatus != 200 || a.RequestID != "r1" || a.Body != "" || e.Class() != Transient {
+			if a.Service != "sts" || a.HTTPStatus != 200 || a.RequestID != "r1" || a.Body != "" || e.Class() != auditdrain.Transient {
 				t.Errorf("%+v (%v)", a, e.Class())
 			}
 			contains(t, a.Message, "the answer cannot be used: ")
@@ -471,20 +470,5 @@ func TestHugeAnswer(t *testing.T) {
 	w.url = srv.URL
 	if e := putError(t, t.Context(), w.open(t)); len(e.Answer.Body) != maxAnswer {
 		t.Errorf("%d bytes were kept, want %d", len(e.Answer.Body), maxAnswer)
-	}
-}
-
-func TestClassOf(t *testing.T) {
-	blocked := &Error{Answer: auditdrain.AWSAnswer{HTTPStatus: 403, Code: "AccessDenied"}}
-	if got := ClassOf(fmt.Errorf("deliver: %w", blocked)); got != Blocked {
-		t.Errorf("a wrapped refusal is %v", got)
-	}
-	if got := ClassOf(errors.New("bug")); got != Transient {
-		t.Errorf("an unknown error is %v", got)
-	}
-	for class, want := range map[Class]string{Transient: "transient", Throttled: "throttled", Blocked: "blocked"} {
-		if class.String() != want {
-			t.Errorf("%d is called %s, want %s", class, class, want)
-		}
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+
+	"github.com/auditdrain/auditdrain"
 )
 
 // FuzzAnswer answers anything, with the session's secrets wherever § and ¤ are.
@@ -31,7 +33,7 @@ func FuzzAnswer(f *testing.F) {
 			e.brokeOff(errors.New("reset"))
 		}
 		noSecrets(t, e, creds)
-		if class := e.Class(); class < Transient || class > Blocked {
+		if class := e.Class(); class < auditdrain.Transient || class > auditdrain.Blocked {
 			t.Errorf("class %d", class)
 		}
 		if _, err := json.Marshal(e.Answer); err != nil {

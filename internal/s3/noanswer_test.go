@@ -18,6 +18,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/auditdrain/auditdrain"
 	"github.com/auditdrain/auditdrain/internal/awssim"
 )
 
@@ -31,7 +32,7 @@ func TestConnectionRefused(t *testing.T) {
 	e := putError(t, t.Context(), w.open(t))
 	want := "sts AssumeRole of " + roleARN + ": no answer from " + l.Addr().String() +
 		": cannot connect to the server at " + l.Addr().String() + ": connection refused"
-	if e.Error() != want || e.Class() != Transient {
+	if e.Error() != want || e.Class() != auditdrain.Transient {
 		t.Errorf("%v (%v), want %s", e, e.Class(), want)
 	}
 }
@@ -45,7 +46,7 @@ func TestDNSFails(t *testing.T) {
 	c.transport.DialContext = dialer.DialContext
 	e := putError(t, t.Context(), mustOpen(t, c))
 	contains(t, e.Error(), "no answer from store.example:9000: DNS could not find host store.example: ", "no name server")
-	if e.Class() != Transient {
+	if e.Class() != auditdrain.Transient {
 		t.Errorf("%v", e.Class())
 	}
 }
@@ -73,7 +74,7 @@ func TestReset(t *testing.T) {
 		w.fault("PutObject", awssim.Fault{Reset: true, AfterEffect: after}, 1)
 		e := putError(t, t.Context(), d)
 		a := e.Answer
-		if a.HTTPStatus != 0 || a.Key != "audit-logs/"+eventKey || a.CallerARN != caller || a.Host == "" || a.Time == 0 || e.Class() != Transient {
+		if a.HTTPStatus != 0 || a.Key != "audit-logs/"+eventKey || a.CallerARN != caller || a.Host == "" || a.Time == 0 || e.Class() != auditdrain.Transient {
 			t.Errorf("%+v (%v)", a, e.Class())
 		}
 		contains(t, e.Error(), "s3 PutObject: no answer from 127.0.0.1:", "the connection broke off (")
@@ -158,7 +159,7 @@ func TestTimeouts(t *testing.T) {
 				if took := time.Since(start); took != tt.after {
 					t.Errorf("took %s, want %s", took, tt.after)
 				}
-				if e.Answer.Operation != tt.op || e.Answer.HTTPStatus != 0 || e.Answer.Message != tt.message || e.Class() != Transient {
+				if e.Answer.Operation != tt.op || e.Answer.HTTPStatus != 0 || e.Answer.Message != tt.message || e.Class() != auditdrain.Transient {
 					t.Errorf("%+v (%v)", e.Answer, e.Class())
 				}
 				if put := mustPut(t, d, event("uev_1")); put.Existed != (tt.op == "PutObject") {
@@ -187,7 +188,7 @@ func TestTimeouts(t *testing.T) {
 			if took := time.Since(start); took != putTimeout {
 				t.Errorf("took %s, want %s", took, putTimeout)
 			}
-			if e.Answer.HTTPStatus != 500 || e.Answer.Message != "the answer broke off: timed out" || e.Class() != Transient {
+			if e.Answer.HTTPStatus != 500 || e.Answer.Message != "the answer broke off: timed out" || e.Class() != auditdrain.Transient {
 				t.Errorf("%+v (%v)", e.Answer, e.Class())
 			}
 		})
@@ -228,7 +229,7 @@ func TestCancelEndsHangingPut(t *testing.T) {
 			for range 10 {
 				wg.Go(func() {
 					_, err := d.Put(ctx, event("uev_1"))
-					if !errors.Is(err, context.Canceled) || ClassOf(err) != Transient {
+					if !errors.Is(err, context.Canceled) || classOf(t, err) != auditdrain.Transient {
 						t.Errorf("%s: %v", op, err)
 					}
 				})

@@ -93,7 +93,7 @@ func TestPut(t *testing.T) {
 			}
 			e := event("uev_1")
 			put := mustPut(t, w.open(t, tt.change), e)
-			if want := (PutResult{Key: tt.key}); put != want {
+			if want := (auditdrain.PutResult{Key: tt.key}); put != want {
 				t.Errorf("Put = %+v, want %+v", put, want)
 			}
 			o, body := w.object(t, bucket, tt.key)
@@ -190,7 +190,7 @@ func TestPutExisting(t *testing.T) {
 	other := e
 	other.Body = []byte(`{"id":"uev_1","other":true}`)
 	for range 2 {
-		if put, want := mustPut(t, d, other), (PutResult{Key: key, Existed: true}); put != want {
+		if put, want := mustPut(t, d, other), (auditdrain.PutResult{Key: key, Existed: true}); put != want {
 			t.Errorf("Put = %+v, want %+v", put, want)
 		}
 	}
@@ -214,7 +214,7 @@ func TestPutUnconditional(t *testing.T) {
 	for i, wantCalls := range []int{2, 3, 4} { // the first twice, the others at once without
 		e := event(fmt.Sprint("uev_", i))
 		put := mustPut(t, d, e)
-		if want := (PutResult{Key: put.Key, Unconditional: true}); put != want {
+		if want := (auditdrain.PutResult{Key: put.Key, Unconditional: true}); put != want {
 			t.Errorf("Put = %+v, want %+v", put, want)
 		}
 		if n := len(w.calls.All("PutObject")); n != wantCalls {
@@ -245,7 +245,7 @@ func TestPutNotImplemented(t *testing.T) {
 	d := w.open(t)
 	w.fault("PutObject", awssim.Fault{Err: awssim.ConditionNotImplemented()})
 	e := putError(t, t.Context(), d)
-	if e.Answer.HTTPStatus != 501 || e.Class() != Blocked {
+	if e.Answer.HTTPStatus != 501 || e.Class() != auditdrain.Blocked {
 		t.Errorf("got %v (%v), want a 501 that is blocked", e, e.Class())
 	}
 	if n := len(w.calls.All("PutObject")); n != 2 {
@@ -304,7 +304,7 @@ func (w *world) codes() []string {
 func TestPutClockStaysSkewed(t *testing.T) {
 	w := newWorld(t)
 	w.fault("PutObject", awssim.Fault{Err: &awssim.Error{Status: 403, Code: "RequestTimeTooSkewed", Message: "no"}})
-	if e := putError(t, t.Context(), w.open(t)); e.Answer.Code != "RequestTimeTooSkewed" || e.Class() != Transient {
+	if e := putError(t, t.Context(), w.open(t)); e.Answer.Code != "RequestTimeTooSkewed" || e.Class() != auditdrain.Transient {
 		t.Errorf("got %v (%v)", e, e.Class())
 	}
 	if n := len(w.calls.All("PutObject")); n != 2 {
@@ -331,7 +331,7 @@ func TestPutSessionRefused(t *testing.T) {
 		}
 	})
 	t.Run("once", func(t *testing.T) {
-		for refusal, class := range map[*awssim.Error]Class{awssim.ExpiredSession("secret"): Transient, invalid: Blocked} {
+		for refusal, class := range map[*awssim.Error]auditdrain.FailureClass{awssim.ExpiredSession("secret"): auditdrain.Transient, invalid: auditdrain.Blocked} {
 			w := newWorld(t)
 			w.fault("PutObject", awssim.Fault{Err: refusal})
 			e := putError(t, t.Context(), w.open(t))
@@ -464,7 +464,7 @@ func TestPutCanceled(t *testing.T) {
 			return awssim.Fault{}
 		})
 		e := putError(t, ctx, d)
-		if !errors.Is(e, context.Canceled) || e.Class() != Transient || e.Answer.Message != "the call was given up" {
+		if !errors.Is(e, context.Canceled) || e.Class() != auditdrain.Transient || e.Answer.Message != "the call was given up" {
 			t.Errorf("%s: %v (%v)", op, e, e.Class())
 		}
 	}

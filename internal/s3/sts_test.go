@@ -233,7 +233,7 @@ func TestWriterRoleRefused(t *testing.T) {
 			t.Fatalf("%v, want *Error", err)
 		}
 		a := e.Answer
-		if a.Operation != "AssumeRole" || a.RoleARN != writerARN || a.CallerARN != userARN || a.Code != "AccessDenied" || a.RequestID == "" || e.Class() != Blocked {
+		if a.Operation != "AssumeRole" || a.RoleARN != writerARN || a.CallerARN != userARN || a.Code != "AccessDenied" || a.RequestID == "" || e.Class() != auditdrain.Blocked {
 			t.Errorf("answer %+v, %v", a, e.Class())
 		}
 		contains(t, e.Error(), "AssumeRole of "+writerARN)
@@ -251,7 +251,7 @@ func TestWriterRoleRefused(t *testing.T) {
 
 	// And what passes by itself is not taken for a refusal.
 	w.fault("AssumeRole", awssim.Fault{Err: awssim.Throttling()})
-	if e := putError(t, t.Context(), mustOpen(t, w.client(t, writerRole))); e.Class() != Throttled || e.Answer.RoleARN != writerARN {
+	if e := putError(t, t.Context(), mustOpen(t, w.client(t, writerRole))); e.Class() != auditdrain.Throttled || e.Answer.RoleARN != writerARN {
 		t.Errorf("%v (%v)", e, e.Class())
 	}
 }
@@ -286,7 +286,7 @@ func TestWriterSessionExpired(t *testing.T) {
 		t.Errorf("credentials were looked for %d times, want 2", cached)
 	}
 	w.fault("AssumeRole", awssim.Fault{Err: expired})
-	if e := putError(t, t.Context(), mustOpen(t, c)); e.Class() != Transient {
+	if e := putError(t, t.Context(), mustOpen(t, c)); e.Class() != auditdrain.Transient {
 		t.Errorf("%v (%v), want transient", e, e.Class())
 	}
 }
@@ -302,7 +302,7 @@ func TestNoCredentials(t *testing.T) {
 		for _, change := range []func(*Config){func(*Config) {}, writerRole} {
 			c := w.client(t, change, func(c *Config) { c.AWS.Credentials = provider })
 			e := putError(t, t.Context(), mustOpen(t, c))
-			if e.Answer.Service != "sts" || e.Answer.HTTPStatus != 0 || e.Class() != Transient {
+			if e.Answer.Service != "sts" || e.Answer.HTTPStatus != 0 || e.Class() != auditdrain.Transient {
 				t.Errorf("answer %+v (%v)", e.Answer, e.Class())
 			}
 			contains(t, e.Error(), "sts AssumeRole of arn:", ": not sent: our own AWS credentials could not be had: no ")
@@ -317,7 +317,7 @@ func TestCallerARN(t *testing.T) {
 	w := newWorld(t)
 	c := w.client(t)
 	w.fault("GetCallerIdentity", awssim.Fault{Err: awssim.InternalError()}, 1)
-	if arn, err := c.CallerARN(t.Context()); ClassOf(err) != Transient || arn != "" {
+	if arn, err := c.CallerARN(t.Context()); classOf(t, err) != auditdrain.Transient || arn != "" {
 		t.Errorf("CallerARN = %q, %v", arn, err)
 	}
 	for range 2 {

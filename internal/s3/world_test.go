@@ -169,13 +169,23 @@ func event(id string) auditdrain.Event {
 	return auditdrain.Event{ID: id, Timestamp: 1779444000123, Body: []byte(`{"id":"` + id + `","n":12345678901234567890}`)}
 }
 
-func mustPut(t testing.TB, d *Destination, e auditdrain.Event) PutResult {
+func mustPut(t testing.TB, d *Destination, e auditdrain.Event) auditdrain.PutResult {
 	t.Helper()
 	put, err := d.Put(context.Background(), e)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return put
+}
+
+// classOf is the class of an error, which must be an *Error.
+func classOf(t testing.TB, err error) auditdrain.FailureClass {
+	t.Helper()
+	e, ok := errors.AsType[*Error](err)
+	if !ok {
+		t.Fatalf("%T: %v, want an *Error", err, err)
+	}
+	return e.Class()
 }
 
 // putError makes a Put that must fail.

@@ -1,0 +1,243 @@
+package deliver
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/auditdrain/auditdrain"
+)
+
+// world is a store and destinations in memory. It fails the test when a
+// cursor is saved that leads what destinations have confirmed.
+type world struct {
+	t *testing.T
+
+	mu         sync.Mutex
+	events     map[string][]auditdrain.StoredEvent // by team
+	drains     map[string]auditdrain.Drain
+	states     map[string]auditdrain.DeliveryState
+	confirmed  map[string]map[uint64]int // drain ID, sequence number: how often
+	inFlight   map[string]int
+	mostAtOnce map[string]int
+	answer     func(ctx context.Context, d auditdrain.Drain, e auditdrain.Event) (auditdrain.PutResult, error)
+	readErr    error
+	opened     []bool // unconditional
+	closed     int
+}
+
+func newWorld(t *testing.T) *world {
+	return &world{
+		t:          t,
+		events:     map[string][]auditdrain.StoredEvent{},
+		drains:     map[string]auditdrain.Drain{},
+		states:     map[string]auditdrain.DeliveryState{},
+		confirmed:  map[string]map[uint64]int{},
+		inFlight:   map[string]int{},
+		mostAtOnce: map[string]int{},
+		answer: func(ctx context.Context, _ auditdrain.Drain, _ auditdrain.Event) (auditdrain.PutResult, error) {
+			return auditdrain.PutResult{}, sleep(ctx, 10*time.Millisecond)
+		},
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (w *world) addDrain(id, team string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.drains[id] = auditdrain.Drain{ID: id, TeamID: team, Status: auditdrain.StatusEnabled, Delivery: auditdrain.Delivery{Endpoint: "s3://bucket"}}
+	w.states[id] = auditdrain.DeliveryState{DrainID: id}
+	w.confirmed[id] = map[uint64]int{}
+}
+
+func (w *world) addEvents(team string, n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for range n {
+		seq := uint64(len(w.events[team]) + 1)
+		w.events[team] = append(w.events[team], auditdrain.StoredEvent{
+			Event:      auditdrain.Event{ID: fmt.Sprintf("%s-%d", team, seq)},
+			Seq:        seq,
+			AcceptedAt: time.Now(),
+		})
+	}
+}
+
+func (w *world) setAnswer(f func(ctx context.Context, d auditdrain.Drain, e auditdrain.Event) (auditdrain.PutResult, error)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.answer = f
+}
+
+func (w *world) state(id string) auditdrain.DeliveryState {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.states[id]
+}
+
+// count is how many events of the drain have been confirmed.
+func (w *world) count(id string) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.confirmed[id])
+}
+
+func (w *world) Read(_ context.Context, team string, after uint64, maxEvents, _ int) ([]auditdrain.StoredEvent, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.readErr != nil {
+		return nil, w.readErr
+	}
+	all := w.events[team]
+	from := min(int(after), len(all))
+	return slices.Clone(all[from:min(from+maxEvents, len(all))]), nil
+}
+
+var errNoDrain = auditdrain.Errorf(auditdrain.CodeNotFound, "no such drain")
+
+func (w *world) DeliveryState(_ context.Context, id string) (auditdrain.DeliveryState, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	state, ok := w.states[id]
+	if !ok {
+		return state, errNoDrain
+	}
+	return state, nil
+}
+
+func (w *world) SaveCursor(_ context.Context, id string, seq uint64) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	state, ok := w.states[id]
+	if !ok {
+		return errNoDrain
+	}
+	for s := state.Cursor + 1; s <= seq; s++ {
+		if w.confirmed[id][s] == 0 {
+			w.t.Errorf("drain %s: cursor %d leads: event %d is not confirmed", id, seq, s)
+		}
+	}
+	state.Cursor = max(state.Cursor, seq)
+	w.states[id] = state
+	return nil
+}
+
+func (w *world) SaveDeliveryState(_ context.Context, state auditdrain.DeliveryState) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	old, ok := w.states[state.DrainID]
+	if !ok {
+		return errNoDrain
+	}
+	state.Cursor = old.Cursor
+	w.states[state.DrainID] = state
+	return nil
+}
+
+func (w *world) Drains(_ context.Context, q auditdrain.DrainQuery) ([]auditdrain.Drain, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var out []auditdrain.Drain
+	for id, d := range w.drains {
+		if q.ID == "" || q.ID == id {
+			out = append(out, d)
+		}
+	}
+	return out, nil
+}
+
+type destination struct {
+	w     *world
+	drain auditdrain.Drain
+}
+
+func (w *world) open(d auditdrain.Drain, unconditional bool) (Destination, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.opened = append(w.opened, unconditional)
+	return &destination{w, d}, nil
+}
+
+func (d *destination) Close() {
+	d.w.mu.Lock()
+	defer d.w.mu.Unlock()
+	d.w.closed++
+}
+
+func (d *destination) Put(ctx context.Context, e auditdrain.Event) (auditdrain.PutResult, error) {
+	id := d.drain.ID
+	d.w.mu.Lock()
+	answer := d.w.answer
+	d.w.inFlight[id]++
+	d.w.mostAtOnce[id] = max(d.w.mostAtOnce[id], d.w.inFlight[id])
+	d.w.mu.Unlock()
+
+	result, err := answer(ctx, d.drain, e)
+
+	d.w.mu.Lock()
+	defer d.w.mu.Unlock()
+	d.w.inFlight[id]--
+	if err == nil {
+		var seq uint64
+		if _, scanErr := fmt.Sscanf(e.ID, d.drain.TeamID+"-%d", &seq); scanErr != nil {
+			d.w.t.Errorf("drain %s of team %s was given event %s", id, d.drain.TeamID, e.ID)
+		}
+		d.w.confirmed[id][seq]++
+	}
+	return result, err
+}
+
+// refusal is an error that says what to do about it.
+type refusal struct {
+	class auditdrain.FailureClass
+	text  string
+}
+
+func (r refusal) Error() string                  { return r.text }
+func (r refusal) Class() auditdrain.FailureClass { return r.class }
+
+var (
+	throttled = refusal{auditdrain.Throttled, "503 SlowDown"}
+	internal  = refusal{auditdrain.Transient, "500 InternalError"}
+	denied    = refusal{auditdrain.Blocked, "403 AccessDenied"}
+	noBucket  = refusal{auditdrain.Blocked, "404 NoSuchBucket"}
+	timedOut  = refusal{auditdrain.Transient, "timed out"}
+)
+
+// startDeliverer runs a Deliverer, and stops it when the test ends.
+func startDeliverer(t *testing.T, w *world, opts Options) (d *Deliverer, stop func()) {
+	d = New(w, w, w.open, opts)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- d.Run(ctx) }()
+	stopped := false
+	stop = func() {
+		if stopped {
+			return
+		}
+		stopped = true
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	}
+	t.Cleanup(stop)
+	return d, stop
+}
+
+func (w *world) LastSeq(_ context.Context, team string) (uint64, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return uint64(len(w.events[team])), nil
+}
