@@ -15,12 +15,8 @@ import (
 	"github.com/auditdrain/auditdrain"
 )
 
-const (
-	// maxCommitBytes keeps a commit well under what Pebble takes (4 GiB).
-	maxCommitBytes = 1 << 30
-	// maxConflicts is how many conflicting IDs a result lists.
-	maxConflicts = 100
-)
+// maxCommitBytes keeps a commit well under what Pebble takes (4 GiB).
+const maxCommitBytes = 1 << 30
 
 // sequence is where a team's sequence of events stands.
 type sequence struct {
@@ -251,7 +247,6 @@ func (a *appendCall) add(i int, now int64) error {
 		return err
 	}
 	a.fresh = a.fresh[:0]
-	conflicts := 0
 	for j := range b.Events {
 		e := &b.Events[j]
 		known, same, err := a.lookup(b.TeamID, q, e)
@@ -264,12 +259,10 @@ func (a *appendCall) add(i int, now int64) error {
 		case same:
 			result.Duplicates++
 		default:
-			if conflicts++; conflicts <= maxConflicts {
-				result.Conflicts = append(result.Conflicts, e.ID)
-			}
+			result.Conflicts = append(result.Conflicts, e.ID)
 		}
 	}
-	if conflicts > 0 {
+	if len(result.Conflicts) > 0 {
 		result.Duplicates = 0
 		for _, j := range a.fresh {
 			delete(a.s.pending, pendingKey{q, b.Events[j].ID})
