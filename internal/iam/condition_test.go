@@ -1,6 +1,9 @@
 package iam
 
-import "testing"
+import (
+	"slices"
+	"testing"
+)
 
 // TestConditions has AWS's documented examples and rules; the headings are those of "IAM JSON policy elements: Condition
 // operators" unless another page is named.
@@ -204,6 +207,95 @@ func TestSetOperators(t *testing.T) {
 		c := Condition{Operator: tt.operator, Key: "aws:TagKeys", Values: tt.values}
 		if got := c.holds(map[string][]string{"aws:tagkeys": tt.request}, nil); got != tt.want {
 			t.Errorf("%s %q with %q: %t, want %t", tt.operator, tt.values, tt.request, got, tt.want)
+		}
+	}
+}
+
+// Every operator but Null takes IfExists and the set operators, together too.
+func TestEveryOperator(t *testing.T) {
+	tests := map[string]struct {
+		value         string
+		holds, breaks [2]string // values of the request
+	}{
+		"StringEquals":              {"a${*}", [2]string{"a*", "a*"}, [2]string{"a", "ab"}},
+		"StringNotEquals":           {"a", [2]string{"A", "b"}, [2]string{"a", "a"}},
+		"StringEqualsIgnoreCase":    {"a", [2]string{"A", "a"}, [2]string{"b", "aa"}},
+		"StringNotEqualsIgnoreCase": {"a", [2]string{"b", "aa"}, [2]string{"A", "a"}},
+		"StringLike":                {"t2.*", [2]string{"t2.micro", "t2."}, [2]string{"c5.large", "T2.micro"}},
+		"StringNotLike":             {"t2.*", [2]string{"c5.large", "T2.micro"}, [2]string{"t2.micro", "t2."}},
+
+		"NumericEquals":            {"10", [2]string{"10", "10.0"}, [2]string{"11", "ten"}},
+		"NumericNotEquals":         {"10", [2]string{"11", "-10"}, [2]string{"10", "10.0"}},
+		"NumericLessThan":          {"10", [2]string{"9", "9.5"}, [2]string{"10", "ten"}},
+		"NumericLessThanEquals":    {"10", [2]string{"9", "10"}, [2]string{"11", "ten"}},
+		"NumericGreaterThan":       {"10", [2]string{"11", "100"}, [2]string{"10", "ten"}},
+		"NumericGreaterThanEquals": {"10", [2]string{"10", "100"}, [2]string{"9", "ten"}},
+
+		"DateEquals":            {"2020-01-01", [2]string{"2020-01-01T00:00:00Z", "1577836800"}, [2]string{"2020-01-02", "today"}},
+		"DateNotEquals":         {"2020-01-01", [2]string{"2020-01-02", "2019"}, [2]string{"2020-01-01T00:00:00Z", "1577836800"}},
+		"DateLessThan":          {"2020-01-01", [2]string{"2019-12-31T23:59:59Z", "1577836799"}, [2]string{"2020", "today"}},
+		"DateLessThanEquals":    {"2020-01-01", [2]string{"2019", "2020"}, [2]string{"2020-01-02", "today"}},
+		"DateGreaterThan":       {"2020-01-01", [2]string{"2020-01-02", "1577836801"}, [2]string{"2020", "today"}},
+		"DateGreaterThanEquals": {"2020-01-01", [2]string{"2020", "2020-01-02"}, [2]string{"2019", "today"}},
+
+		"Bool":         {"true", [2]string{"true", "TRUE"}, [2]string{"false", "1"}},
+		"BinaryEquals": {"QmluYXJ5", [2]string{"Binary", "Binary"}, [2]string{"QmluYXJ5", "binary"}},
+
+		"IpAddress":    {"203.0.113.0/24", [2]string{"203.0.113.9", "203.0.113.255"}, [2]string{"203.0.114.0", "2001:db8::1"}},
+		"NotIpAddress": {"203.0.113.0/24", [2]string{"203.0.114.0", "2001:db8::1"}, [2]string{"203.0.113.9", "203.0.113.255"}},
+
+		"ArnEquals":    {"arn:aws:iam::1:user/*", [2]string{"arn:aws:iam::1:user/a", "arn:aws:iam::1:user/b"}, [2]string{"arn:aws:iam::2:user/a", "a"}},
+		"ArnLike":      {"arn:aws:iam::*:user/a", [2]string{"arn:aws:iam::1:user/a", "arn:aws:iam::2:user/a"}, [2]string{"arn:aws:iam::1:user/b", "a"}},
+		"ArnNotEquals": {"arn:aws:iam::1:user/*", [2]string{"arn:aws:iam::2:user/a", "a"}, [2]string{"arn:aws:iam::1:user/a", "arn:aws:iam::1:user/b"}},
+		"ArnNotLike":   {"arn:aws:iam::*:user/a", [2]string{"arn:aws:iam::1:user/b", "a"}, [2]string{"arn:aws:iam::1:user/a", "arn:aws:iam::2:user/a"}},
+	}
+	for name, op := range operators {
+		tt, ok := tests[name]
+		if !ok {
+			t.Errorf("%s is not tested", name)
+			continue
+		}
+		yes, no := tt.holds[:], tt.breaks[:]
+		mixed := []string{no[0], yes[0], no[1]}
+		for _, use := range []struct {
+			operator string
+			request  []string
+			want     bool
+		}{
+			{name, nil, op.negated},
+			{name, yes[:1], true},
+			{name, yes[1:], true},
+			{name, no[:1], false},
+			{name, no[1:], false},
+
+			{name + "IfExists", nil, true},
+			{name + "IfExists", yes[:1], true},
+			{name + "IfExists", no[:1], false},
+
+			{"ForAnyValue:" + name, nil, false},
+			{"ForAnyValue:" + name, []string{""}, false}, // the same as absent
+			{"ForAnyValue:" + name, yes, true},
+			{"ForAnyValue:" + name, mixed, true},
+			{"ForAnyValue:" + name, no, false},
+			{"ForAnyValue:" + name + "IfExists", nil, true},
+			{"ForAnyValue:" + name + "IfExists", mixed, true},
+			{"ForAnyValue:" + name + "IfExists", no, false},
+
+			{"ForAllValues:" + name, nil, true},
+			{"ForAllValues:" + name, []string{""}, true},
+			{"ForAllValues:" + name, yes, true},
+			{"ForAllValues:" + name, mixed, false},
+			{"ForAllValues:" + name, slices.Concat(yes, no[:1]), false},
+			{"ForAllValues:" + name, no, false},
+			{"ForAllValues:" + name + "IfExists", nil, true},
+			{"ForAllValues:" + name + "IfExists", yes, true},
+			{"ForAllValues:" + name + "IfExists", mixed, false},
+		} {
+			c := Condition{Operator: use.operator, Key: "aws:key", Values: []string{tt.value}}
+			request := map[string][]string{"aws:key": use.request}
+			if got := c.holds(request, request); got != use.want {
+				t.Errorf("%s %q with %q: %t, want %t", use.operator, tt.value, use.request, got, use.want)
+			}
 		}
 	}
 }
