@@ -65,7 +65,7 @@ DATA/operator-token, unless AUDITDRAIN_OPERATOR_TOKEN gives one.`,
 	f.StringVar(&set.data, "data", "./auditdrain-data", "`folder` of the embedded store")
 	f.StringVar(&set.namespace, "namespace", string(auditdrain.DefaultNamespace), "beginning of schema `name` and external IDs")
 	f.StringVar(&set.writerRoleARN, "writer-role-arn", "", "`ARN` of the role that customers' trust policies name, assumed first; without it, customers trust what the service runs as")
-	f.DurationVar(&set.retain, "retain", 168*time.Hour, "how long delivered events are kept for replay; undelivered ones are always kept")
+	f.DurationVar(&set.retain, "retain", 168*time.Hour, "how long events are kept after their delivery; undelivered ones are always kept")
 	f.StringVar(&set.logFormat, "log-format", "text", "`format` of the log: text or json")
 	f.DurationVar(&set.shutdownTimeout, "shutdown-timeout", 30*time.Second, "how long a shutdown may take")
 	_ = cmd.RegisterFlagCompletionFunc("log-format", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
@@ -267,12 +267,12 @@ func (in *instance) trim(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case now := <-ticker.C:
-			removed, err := in.store.Trim(ctx, now.Add(-in.retain))
+		case <-ticker.C:
+			removed, err := in.store.Retain(ctx, in.retain)
 			if err != nil && ctx.Err() == nil {
 				in.log.Error("old events could not be removed", "err", err)
 			} else if removed > 0 {
-				in.log.Info("removed old events", "events", removed, "older_than", in.retain)
+				in.log.Info("removed events that were delivered long ago", "events", removed, "retain", in.retain)
 			}
 		}
 	}

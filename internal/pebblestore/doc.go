@@ -51,6 +51,7 @@
 //	                           its own timestamp, 8 bytes, Unix ms;
 //	                           the length of its ID, 1 byte; its ID; its body
 //	i/TEAM/EVENT ID            SEQUENCE
+//	r/TEAM                     JSON: up to which number events were delivered, and when; see Retain
 //
 // A directory written by a newer version is refused untouched. Pebble's own
 // format is pinned (formatMajorVersion), so that a new version of Pebble does

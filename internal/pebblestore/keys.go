@@ -22,6 +22,7 @@ const (
 	sequencePrefix = "s/"
 	eventPrefix    = "e/"
 	indexPrefix    = "i/"
+	marksPrefix    = "r/"
 )
 
 func key(prefix, name string) []byte { return append([]byte(prefix), name...) }

@@ -3,6 +3,7 @@ package pebblestore
 import (
 	"context"
 	"errors"
+	"math"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -24,6 +25,13 @@ const (
 // Trim does not wait for the disk: after a crash events may be back, never
 // without their IDs being known. Appends go on meanwhile.
 func (s *Store) Trim(ctx context.Context, acceptedBefore time.Time) (removed int, err error) {
+	return s.trimTeams(ctx, func(teamID string) (int, error) {
+		return s.trimSome(teamID, math.MaxUint64, acceptedBefore.UnixMicro())
+	})
+}
+
+// trimTeams calls some for each team until it returns 0, and adds up.
+func (s *Store) trimTeams(ctx context.Context, some func(teamID string) (int, error)) (removed int, err error) {
 	var teams []string
 	err = s.run(ctx, "trim", func() error {
 		return s.scan(sequencePrefix, func(teamID string, _ []byte) error {
@@ -37,7 +45,7 @@ func (s *Store) Trim(ctx context.Context, acceptedBefore time.Time) (removed int
 	for _, team := range teams {
 		for {
 			// Calls of their own, so that Close need not wait for all.
-			n, err := call(ctx, s, "trim", func() (int, error) { return s.trimSome(team, acceptedBefore.UnixMicro()) })
+			n, err := call(ctx, s, "trim", func() (int, error) { return some(team) })
 			if err != nil {
 				return removed, err
 			}
@@ -51,20 +59,21 @@ func (s *Store) Trim(ctx context.Context, acceptedBefore time.Time) (removed int
 	return removed, nil
 }
 
-// trimSome removes some of a team's events, and returns how many; 0 means that
-// there is nothing more to remove.
-func (s *Store) trimSome(teamID string, before int64) (int, error) {
+// trimSome removes some of a team's events, of those up to the number most
+// that were accepted before a time, and returns how many; 0 means that there
+// is nothing more to remove.
+func (s *Store) trimSome(teamID string, most uint64, before int64) (int, error) {
 	// One at a time: two that have seen the same event would remove its ID
 	// twice, the second time maybe after it was used again.
 	s.trimming.Lock()
 	defer s.trimming.Unlock()
 
 	limit, err := s.trimLimit(teamID)
-	if err != nil || limit == 0 {
+	if err != nil || limit == 0 || most == 0 {
 		return 0, err
 	}
 	b := s.db.NewBatch()
-	n, last, err := s.stageTrim(b, teamID, limit, before)
+	n, last, err := s.stageTrim(b, teamID, min(limit, most), before)
 	if err != nil || n == 0 {
 		return 0, errors.Join(err, b.Close())
 	}
