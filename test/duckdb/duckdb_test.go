@@ -30,7 +30,8 @@ func TestReadBack(t *testing.T) {
 	dir := t.TempDir()
 	special := specialEvents(t)
 	runDemo(t, dir, special)
-	objects := readObjects(t, filepath.Join(dir, "s3", "acme-audit-archive"))
+	bucket := filepath.Join(dir, "s3", "acme-audit-archive")
+	objects := readObjects(t, bucket)
 	if diff := cmp.Diff(acknowledged(t, dir), keys(objects)); diff != "" {
 		t.Fatalf("acknowledged events and objects are not the same:\n%s", diff)
 	}
@@ -81,6 +82,18 @@ func TestReadBack(t *testing.T) {
 			}
 		})
 	}
+
+	t.Run("the whole bucket", func(t *testing.T) {
+		want := map[string]int{}
+		for _, e := range objects {
+			want[e.day()]++
+		}
+		got := counts(t, db, `SELECT format('{:04}-{:02}-{:02}', year::INTEGER, month::INTEGER, day::INTEGER), count(*)
+			FROM read_json_objects(?, hive_partitioning = true) GROUP BY year, month, day`, filepath.Join(bucket, "**", "*.jsonl"))
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("Go, then DuckDB:\n%s", diff)
+		}
+	})
 
 	t.Run("every day is in its own folder", func(t *testing.T) {
 		got := counts(t, db, `SELECT id, 1 FROM audit_log WHERE make_date(year, month, day) <> happened_at::DATE`)
