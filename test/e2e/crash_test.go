@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	crashRounds   = 50
+	crashKills    = 50 // with SIGKILL, under load
 	crashTeams    = 6
 	crashBacklog  = 4000 // events that producers may be ahead of delivery
 	crashPause    = 20 * time.Millisecond
@@ -36,12 +36,24 @@ type crashProducer struct {
 	rng     *rand.Rand
 	source  *source
 	batches []*batch
+	sent    int             // requests
 	acked   chan<- struct{} // told of every acknowledgement, if there is room
 }
 
-// TestCrash kills the service 50 times at random moments while events come in
-// and AWS has its troubles, and starts it again on the same data. One round
-// in six ends with SIGTERM instead. In the end everything acknowledged must
+// ending is how a round ended.
+type ending string
+
+const (
+	killedLoaded   ending = "killed under load"
+	killedIdle     ending = "killed before anything was sent"
+	killedStarting ending = "killed while starting"
+	stopped        ending = "stopped with SIGTERM"
+)
+
+// TestCrash kills the service at random moments while events come in and AWS
+// has its troubles, and starts it again on the same data, until it has been
+// killed under load 50 times. Rounds that end with SIGTERM, or while the
+// service starts, come on top. In the end everything acknowledged must
 // be in the buckets, with the same bytes, and batches of unknown outcome
 // must be there whole or not at all.
 //
@@ -74,17 +86,23 @@ func TestCrash(t *testing.T) {
 	}
 	first.stop()
 
-	for round := range crashRounds {
+	ends := map[ending]int{}
+	for round := 0; ends[killedLoaded] < crashKills; round++ {
+		if round == 4*crashKills {
+			t.Fatalf("the service is hardly ever killed under load: %v", ends)
+		}
 		// A test of its own, so that its process's log is shown only if
 		// something has gone wrong in this round.
 		ok := t.Run(fmt.Sprint(round), func(t *testing.T) {
 			aws.SetFault(newTrouble(rng).fault)
-			crashRound(t, rng, boot(t), hc, aws, producers, acked)
+			ends[crashRound(t, rng, boot(t), hc, aws, producers, acked)]++
 		})
 		if !ok {
 			t.FailNow()
 		}
 	}
+
+	t.Logf("rounds: %v", ends)
 
 	aws.SetFault(nil)
 	last := boot(t)
@@ -104,17 +122,18 @@ func TestCrash(t *testing.T) {
 }
 
 // crashRound has the producers send until the process dies at a random
-// moment.
-func crashRound(t *testing.T, rng *rand.Rand, p *process, hc *http.Client, aws *cloud, producers []*crashProducer, acked <-chan struct{}) {
+// moment, and returns how it died.
+func crashRound(t *testing.T, rng *rand.Rand, p *process, hc *http.Client, aws *cloud, producers []*crashProducer, acked <-chan struct{}) ending {
 	life := time.Duration(rng.Int64N(int64(crashLifetime)))
 	gentle := rng.IntN(6) == 0
 	if !gentle && rng.IntN(8) == 0 { // while it starts
 		<-time.After(life / 5)
 		p.kill()
-		return
+		return killedStarting
 	}
 	url := p.url()
 	ready(t, hc, url)
+	before := sent(producers)
 	var sending sync.WaitGroup
 	defer sending.Wait()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -152,6 +171,25 @@ func crashRound(t *testing.T, rng *rand.Rand, p *process, hc *http.Client, aws *
 		p.kill()
 	}
 	hc.CloseIdleConnections() // they lead to a dead process
+	cancel()
+	sending.Wait()
+	switch {
+	case gentle:
+		return stopped
+	case sent(producers) == before:
+		return killedIdle
+	default:
+		return killedLoaded
+	}
+}
+
+// sent is how many requests the producers have sent in all.
+func sent(producers []*crashProducer) int {
+	n := 0
+	for _, p := range producers {
+		n += p.sent
+	}
+	return n
 }
 
 // ready waits for the service to be ready, which it is once it answers.
@@ -261,6 +299,7 @@ func (p *crashProducer) next() *batch {
 // sendBatch sends b once. The error is a promise that the service has broken;
 // not to get an answer is none.
 func (p *crashProducer) sendBatch(ctx context.Context, url string, b *batch) error {
+	p.sent++
 	a, err := p.send(ctx, url, encode(p.rng, b.events...))
 	if err != nil || a.status == http.StatusServiceUnavailable {
 		b.unknown = true
