@@ -321,16 +321,16 @@ func (l *liveLine) draw(ctx context.Context) {
 func (l *liveLine) drawNow(ctx context.Context) {
 	l.drawn = time.Now()
 	d, err := l.p.client.GetDrain(ctx, demoTeam, l.p.drainID)
-	if err != nil || d.Metadata == nil {
+	accepted, seqErr := l.in.store.LastSeq(ctx, demoTeam)
+	if err != nil || seqErr != nil || d.Metadata == nil {
 		return // the next one may work; sending reports what does not
 	}
 	latency := "no delivery yet"
 	if h, err := deliveryLatency(l.in); err == nil && h.GetSampleCount() > 0 {
 		latency = fmt.Sprintf("p50 %s, p99 %s", quantile(h, 0.5), quantile(h, 0.99))
 	}
-	delivered := l.p.ledger.total() - int(d.Metadata.BacklogEvents)
-	fmt.Fprintf(l.out, "accepted %d   delivered %d   backlog %d   latency %s%s",
-		l.p.ledger.total(), delivered, d.Metadata.BacklogEvents, latency, l.end)
+	backlog := min(d.Metadata.BacklogEvents, accepted)
+	fmt.Fprintf(l.out, "accepted %d   delivered %d   backlog %d   latency %s%s", accepted, accepted-backlog, backlog, latency, l.end)
 }
 
 func deliveryLatency(in *instance) (*dto.Histogram, error) {

@@ -32,20 +32,37 @@ var serviceLink = regexp.MustCompile(`^AUDITDRAIN_(?:[A-Z0-9_]+_)?(?:` +
 	`PORT=(?:tcp|udp|sctp)://|` +
 	`PORT_[0-9]+_(?:TCP|UDP|SCTP)(?:_(?:ADDR|PORT|PROTO))?=)`)
 
+// everywhere are the flags outside of serve that have a variable.
+var everywhere = []string{"url", "token", "team", "output"}
+
+// variable marks the flags that have one.
+const variable = "variable"
+
+func hasVariable(cmd *cobra.Command, flag *pflag.Flag) bool {
+	return cmd.Name() == "serve" || slices.Contains(everywhere, flag.Name)
+}
+
 func envName(flag string) string {
 	return envPrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
-// bindEnvironment gives each flag of each command its variable: it is named
-// in the help text, and when a command runs, it sets the flags that were not
-// given as arguments. A variable with our prefix that no flag of any command
-// has is an error, since it would otherwise be a setting without effect.
+// bindEnvironment gives the flags that are settings of a machine rather than
+// of one call their variables: those of serve, and those that say which
+// service and team a command is for. A variable is named in the help text, and
+// sets the flag that was not given as an argument. Flags of one call have
+// none: a variable that somebody has forgotten must not move a drain. Any
+// other variable with our prefix is an error, since it would be a setting
+// without effect.
 //
 // It uses the root's PersistentPreRunE: no command below may have its own.
 func bindEnvironment(root *cobra.Command, environ []string) {
 	known := slices.Clone(withoutFlag)
 	for cmd := range allCommands(root) {
 		for flag := range ownFlags(cmd) {
+			if !hasVariable(cmd, flag) {
+				continue
+			}
+			flag.Annotations = map[string][]string{variable: nil}
 			name := envName(flag.Name)
 			known = append(known, name)
 			flag.Usage += " [$" + name + "]"
@@ -76,7 +93,7 @@ func ourVariables(environ, known []string) (map[string]string, error) {
 			if near, ok := closest(name, known); ok {
 				return nil, usagef("environment variable %s is not known: did you mean %s?", name, near)
 			}
-			return nil, usagef("environment variable %s is not known: each name is %s and a flag's name", name, envPrefix)
+			return nil, usagef("environment variable %s is not known: auditdrain serve --help names those that are", name)
 		}
 		values[name] = value
 	}
@@ -87,7 +104,7 @@ func applyEnvironment(flags *pflag.FlagSet, values map[string]string) error {
 	var errs []error
 	flags.VisitAll(func(flag *pflag.Flag) {
 		value, ok := values[envName(flag.Name)]
-		if !ok || flag.Changed || flag.Name == "help" {
+		if _, has := flag.Annotations[variable]; !has || !ok || flag.Changed {
 			return
 		}
 		if err := flag.Value.Set(value); err != nil {

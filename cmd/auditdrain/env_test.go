@@ -18,7 +18,7 @@ func envTree(got *map[string]string) *cobra.Command {
 		cmd.Flags().VisitAll(func(f *pflag.Flag) { (*got)[f.Name] = f.Value.String() })
 		return nil
 	}
-	leaf := &cobra.Command{Use: "leaf", Args: cobra.NoArgs, RunE: note}
+	leaf := &cobra.Command{Use: "serve", Args: cobra.NoArgs, RunE: note}
 	leaf.Flags().String("data-dir", "default", "")
 	leaf.Flags().Duration("wait", 0, "")
 	leaf.Flags().Bool("yes", false, "")
@@ -60,14 +60,13 @@ func TestFlagBeforeVariableBeforeDefault(t *testing.T) {
 		"flag of the group":         {[]string{"AUDITDRAIN_URL=http://env"}, nil, "url", "http://env"},
 		"bool":                      {[]string{"AUDITDRAIN_YES=1"}, nil, "yes", "true"},
 		"bool off by flag":          {[]string{"AUDITDRAIN_YES=true"}, []string{"--yes=false"}, "yes", "false"},
-		"of another command":        {[]string{"AUDITDRAIN_ELSEWHERE=x"}, nil, "data-dir", "default"},
 		"without a flag":            {[]string{"AUDITDRAIN_OPERATOR_TOKEN=x"}, nil, "data-dir", "default"},
 		"other prefix":              {[]string{"AUDITDRAINAGE=x", "AWS_REGION=y"}, nil, "data-dir", "default"},
 		"Kubernetes service":        {[]string{"AUDITDRAIN_SERVICE_HOST=10.0.0.1", "AUDITDRAIN_SERVICE_PORT=8080", "AUDITDRAIN_SERVICE_PORT_HTTP=8080", "AUDITDRAIN_PORT=tcp://10.0.0.1:8080", "AUDITDRAIN_PORT_8080_TCP=tcp://10.0.0.1:8080", "AUDITDRAIN_PORT_8080_TCP_ADDR=10.0.0.1"}, nil, "data-dir", "default"},
 		"Kubernetes service, named": {[]string{"AUDITDRAIN_WEB_SERVICE_HOST=10.0.0.1", "AUDITDRAIN_WEB_PORT_80_TCP_PROTO=tcp"}, nil, "data-dir", "default"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			args := append([]string{"group", "leaf"}, tc.args...)
+			args := append([]string{"group", "serve"}, tc.args...)
 			got, err := runTree(t, append(tc.environ, "AUDITDRAIN_WAIT=3s"), args...)
 			if err != nil {
 				t.Fatal(err)
@@ -91,18 +90,19 @@ func TestEnvironmentRefused(t *testing.T) {
 		"near one":         {[]string{"AUDITDRAIN_DATADIR=x"}, nil, "environment variable AUDITDRAIN_DATADIR is not known: did you mean AUDITDRAIN_DATA_DIR?"},
 		"swapped letters":  {[]string{"AUDITDRAIN_ULR=x"}, nil, "did you mean AUDITDRAIN_URL?"},
 		"lower case":       {[]string{"AUDITDRAIN_url=x"}, nil, "did you mean AUDITDRAIN_URL?"},
-		"like nothing":     {[]string{"AUDITDRAIN_COLOUR=x"}, nil, "AUDITDRAIN_COLOUR is not known: each name is"},
+		"like nothing":     {[]string{"AUDITDRAIN_COLOUR=x"}, nil, "AUDITDRAIN_COLOUR is not known: auditdrain serve --help"},
+		"of one call":      {[]string{"AUDITDRAIN_ELSEWHERE=x"}, nil, "AUDITDRAIN_ELSEWHERE is not known"},
 		"prefix only":      {[]string{"AUDITDRAIN_=x"}, nil, "AUDITDRAIN_ is not known"},
 		"help":             {[]string{"AUDITDRAIN_HELP=x"}, nil, "AUDITDRAIN_HELP is not known"},
 		"port, not a link": {[]string{"AUDITDRAIN_PORT=9000"}, nil, "AUDITDRAIN_PORT is not known"},
 		"wrong value":      {[]string{"AUDITDRAIN_WAIT=soon"}, nil, `AUDITDRAIN_WAIT: invalid value "soon"`},
 		"unknown flag":     {nil, []string{"--data-dri", "x"}, "unknown flag: --data-dri: did you mean --data-dir?"},
-		"flag far off":     {nil, []string{"--colour"}, "unknown flag: --colour, see auditdrain group leaf --help"},
+		"flag far off":     {nil, []string{"--colour"}, "unknown flag: --colour, see auditdrain group serve --help"},
 		"short flag":       {nil, []string{"-q"}, "unknown shorthand flag"},
 		"flag's value":     {nil, []string{"--wait", "soon"}, `invalid argument "soon" for "--wait" flag`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := runTree(t, tc.environ, append([]string{"group", "leaf"}, tc.args...)...)
+			_, err := runTree(t, tc.environ, append([]string{"group", "serve"}, tc.args...)...)
 			if err == nil || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("got %v, want an error with %q", err, tc.want)
 			}
@@ -128,8 +128,12 @@ func TestEveryCommand(t *testing.T) {
 			t.Errorf("%s cannot be run, so that what is unknown below it is no error", cmd.CommandPath())
 		}
 		for flag := range ownFlags(cmd) {
-			if n := strings.Count(flag.Usage, "[$"+envName(flag.Name)+"]"); n != 1 {
-				t.Errorf("%s --%s names its variable %d times: %q", cmd.CommandPath(), flag.Name, n, flag.Usage)
+			want := 0
+			if hasVariable(cmd, flag) {
+				want = 1
+			}
+			if n := strings.Count(flag.Usage, "[$"+envName(flag.Name)+"]"); n != want {
+				t.Errorf("%s --%s names its variable %d times, want %d: %q", cmd.CommandPath(), flag.Name, n, want, flag.Usage)
 			}
 			if slices.Contains(withoutFlag, envName(flag.Name)) {
 				t.Errorf("%s --%s has a variable that must have no flag", cmd.CommandPath(), flag.Name)
@@ -142,11 +146,15 @@ func TestEveryFlagTakesItsVariable(t *testing.T) {
 	paths := map[string][]string{}
 	for cmd := range allCommands(newRootCommand()) {
 		for flag := range ownFlags(cmd) {
+			if !hasVariable(cmd, flag) {
+				continue
+			}
 			paths[flag.Name] = strings.Fields(cmd.CommandPath())[1:]
 		}
 	}
 	for name, path := range paths {
 		root := newRootCommand()
+		bindEnvironment(root, nil)
 		cmd, _, err := root.Find(path)
 		if err != nil {
 			t.Fatal(err)

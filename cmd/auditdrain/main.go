@@ -64,9 +64,10 @@ func newRootCommand() *cobra.Command {
 	)
 	root.Long = root.Short + `.
 
-Every flag has an environment variable: AUDITDRAIN_ and the flag's name in
-upper case with _ for -, as shown beside each flag. A flag goes before its
-variable, and an empty variable counts as none.`
+Flags that show a variable beside them can be set by it: those of serve, and
+--url, --token, --team and --output. A flag goes before its variable, and an
+empty variable counts as none. Other variables that begin with AUDITDRAIN_ are
+errors.`
 	root.SilenceErrors = true
 	root.SilenceUsage = true
 	root.SetFlagErrorFunc(flagError)

@@ -109,7 +109,7 @@ func serve(ctx context.Context, set settings, log *slog.Logger, started func(*in
 	if err != nil {
 		return err
 	}
-	aws, err := s3.LoadConfig(ctx)
+	aws, err := s3.LoadConfig(ctx, log)
 	if err != nil {
 		return err
 	}

@@ -106,13 +106,12 @@ func (s *Server) createDrain(c *call) (any, error) {
 	if in.StartFrom < 0 || in.StartFrom > now.UnixMilli() {
 		problems = append(problems, auditdrain.Problem{Field: "startFrom", Message: fmt.Sprintf("%d is not allowed: use Unix time in milliseconds, until now (%d)", in.StartFrom, now.UnixMilli())})
 	}
+	var d auditdrain.Drain
 	if in.Delivery == nil {
 		problems = append(problems, missingDelivery)
-		in.Delivery = &auditdrain.Delivery{}
-	}
-	d := auditdrain.NewDrain(c.team.ID, in.Name, in.Delivery.WithDefaults(), now)
-	if len(problems) == 0 {
-		problems = d.Validate(s.PartitionOf)
+	} else {
+		d = auditdrain.NewDrain(c.team.ID, in.Name, in.Delivery.WithDefaults(), now)
+		problems = append(problems, d.Validate(s.PartitionOf)...)
 	}
 	if err := auditdrain.FieldErrors(problems); err != nil {
 		return nil, err

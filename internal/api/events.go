@@ -1,6 +1,7 @@
 package api
 
 import (
+	"io"
 	"mime"
 
 	"github.com/auditdrain/auditdrain"
@@ -46,6 +47,11 @@ func (s *Server) postEvents(c *call) (any, error) {
 	}
 	body, release, err := s.bodies.ReadBody(c.Body, c.Header.Get("Content-Encoding"), c.ContentLength)
 	defer release()
+	if auditdrain.ErrorCode(err) == auditdrain.CodeTooLarge && c.Header.Get("Expect") == "" {
+		// Clients that write all before they read would meet a closed
+		// connection instead of our answer.
+		_, _ = io.CopyN(io.Discard, c.Body, 3*auditdrain.MaxBodyBytes)
+	}
 	if err != nil {
 		return nil, err
 	}

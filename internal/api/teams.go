@@ -71,6 +71,9 @@ func (s *Server) createToken(c *call) (any, error) {
 			return nil, err
 		}
 		token.TeamID = team.ID // it may have been named by its slug
+		if c.token.Role == auditdrain.RoleOperator && c.team.ID != "" && c.team.ID != team.ID {
+			return nil, auditdrain.Errorf(auditdrain.CodeBadRequest, "teamId: %q is not the team of the query, %q: name one team", in.TeamID, c.team.ID)
+		}
 	}
 	if c.token.Role != auditdrain.RoleOperator {
 		switch {

@@ -129,7 +129,7 @@ func (c *Committer) Commit(ctx context.Context, b auditdrain.Batch) (auditdrain.
 	if n := len(w.result.Conflicts); n > 0 {
 		return auditdrain.EventsResult{}, &auditdrain.Error{
 			Code:    auditdrain.CodeConflict,
-			Message: "nothing was stored: events with these ids were accepted before with other content; an event is never changed, so give a new event a new id",
+			Message: "nothing was stored: events with these ids were accepted before, or are twice in this batch, with other content; an event is never changed, so give a new event a new id",
 			IDs:     w.result.Conflicts,
 		}
 	}

@@ -268,7 +268,7 @@ func TestCommitConflict(t *testing.T) {
 		}
 		want := &auditdrain.Error{
 			Code:    auditdrain.CodeConflict,
-			Message: "nothing was stored: events with these ids were accepted before with other content; an event is never changed, so give a new event a new id",
+			Message: "nothing was stored: events with these ids were accepted before, or are twice in this batch, with other content; an event is never changed, so give a new event a new id",
 			IDs:     []string{"e1", "e7"},
 		}
 		if diff := cmp.Diff(outcome{err: want}, <-bad, cmp.AllowUnexported(outcome{})); diff != "" {

@@ -17,6 +17,7 @@ package s3
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -27,6 +28,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/smithy-go/logging"
 
 	"github.com/auditdrain/auditdrain"
 )
@@ -73,10 +75,20 @@ type Client struct {
 
 // LoadConfig finds credentials, region and endpoints the way every AWS tool
 // does: environment, shared files, container and instance roles.
-func LoadConfig(ctx context.Context) (aws.Config, error) {
+//
+// What the SDK has to say goes to log.
+func LoadConfig(ctx context.Context, log *slog.Logger) (aws.Config, error) {
+	sdk := logging.LoggerFunc(func(level logging.Classification, format string, args ...any) {
+		message := fmt.Sprintf(format, args...)
+		if level == logging.Warn {
+			log.Warn("AWS SDK: " + message)
+		} else {
+			log.Debug("AWS SDK: " + message)
+		}
+	})
 	// Without an HTTP client of our own: with one, LoadDefaultConfig refuses
 	// AWS_CA_BUNDLE. New takes the one that comes back apart instead.
-	cfg, err := config.LoadDefaultConfig(ctx)
+	cfg, err := config.LoadDefaultConfig(ctx, config.WithLogger(sdk))
 	if err != nil {
 		return aws.Config{}, fmt.Errorf("load AWS configuration: %w", err)
 	}

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"log/slog"
 	"math/big"
 	"net"
 	"net/http"
@@ -59,7 +60,7 @@ func isolatedEnv() []string {
 
 func loadClient(t *testing.T) *Client {
 	t.Helper()
-	cfg, err := LoadConfig(t.Context())
+	cfg, err := LoadConfig(t.Context(), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -256,7 +257,7 @@ func TestVirtualHostedTLS(t *testing.T) {
 	contains(t, e.Error(), "no answer from sts.eu-west-1.amazonaws.com: TLS: the server's certificate is not trusted: x509: certificate signed by unknown authority")
 
 	t.Setenv("AWS_CA_BUNDLE", filepath.Join(t.TempDir(), "missing"))
-	if _, err := LoadConfig(t.Context()); err == nil || !strings.Contains(err.Error(), "load AWS configuration: ") {
+	if _, err := LoadConfig(t.Context(), slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "load AWS configuration: ") {
 		t.Errorf("LoadConfig with a missing bundle: %v", err)
 	}
 }
@@ -345,7 +346,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(childEnv) == "" {
 		os.Exit(m.Run())
 	}
-	cfg, err := LoadConfig(context.Background())
+	cfg, err := LoadConfig(context.Background(), slog.New(slog.DiscardHandler))
 	if err != nil {
 		fmt.Println(err)
 		os.Exit(1)
