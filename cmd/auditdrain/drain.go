@@ -264,13 +264,13 @@ func confirm(ctx context.Context, in io.Reader, out io.Writer, question string) 
 }
 
 func printDrains(w io.Writer, list auditdrain.DrainList) {
-	row(w, "ID", "NAME", "STATUS", "ENDPOINT", "BACKLOG", "OLDEST", "LAST ERROR")
+	row(w, "ID", "TEAM", "NAME", "STATUS", "ENDPOINT", "BACKLOG", "OLDEST", "LAST ERROR")
 	for _, d := range list.Drains {
 		var backlog, oldest string
 		if m := d.Metadata; m != nil {
 			backlog, oldest = strconv.FormatUint(m.BacklogEvents, 10), age(m.OldestUndeliveredAt, time.Now())
 		}
-		row(w, d.ID, d.Name, string(d.Status), d.Delivery.Endpoint, backlog, oldest, cut(d.LastError, 60))
+		row(w, d.ID, d.TeamID, d.Name, string(d.Status), d.Delivery.Endpoint, backlog, oldest, cut(d.LastError, 60))
 	}
 }
 
