@@ -62,7 +62,10 @@ func bindEnvironment(root *cobra.Command, environ []string) {
 			if !hasVariable(cmd, flag) {
 				continue
 			}
-			flag.Annotations = map[string][]string{variable: nil}
+			if flag.Annotations == nil {
+				flag.Annotations = map[string][]string{} // else cobra's own are there
+			}
+			flag.Annotations[variable] = nil
 			name := envName(flag.Name)
 			known = append(known, name)
 			flag.Usage += " [$" + name + "]"
@@ -101,22 +104,21 @@ func ourVariables(environ, known []string) (map[string]string, error) {
 }
 
 func applyEnvironment(flags *pflag.FlagSet, values map[string]string) error {
-	var errs []error
+	var first error
 	flags.VisitAll(func(flag *pflag.Flag) {
 		value, ok := values[envName(flag.Name)]
 		if _, has := flag.Annotations[variable]; !has || !ok || flag.Changed {
 			return
 		}
 		if err := flag.Value.Set(value); err != nil {
-			errs = append(errs, usagef("%s: invalid value %q: %w", envName(flag.Name), value, err))
+			if first == nil {
+				first = usagef("%s: invalid value %q: %w", envName(flag.Name), value, err)
+			}
 			return
 		}
 		flag.Changed = true // required flags count as given
 	})
-	if len(errs) == 0 {
-		return nil
-	}
-	return errs[0]
+	return first
 }
 
 // flagError words cobra's errors about flags.

@@ -113,6 +113,14 @@ func TestEnvironmentRefused(t *testing.T) {
 	}
 }
 
+// Variables must not take away what cobra notes of a flag.
+func TestRequiredFlagWithoutItsVariable(t *testing.T) {
+	_, err := runTree(t, nil, "group", "serve")
+	if err == nil || !strings.Contains(err.Error(), `required flag(s) "wait" not set`) {
+		t.Errorf("got %v, want an error about the required flag", err)
+	}
+}
+
 // What holds for every command of the real program, whoever wrote it.
 func TestEveryCommand(t *testing.T) {
 	root := newRootCommand()
