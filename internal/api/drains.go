@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/auditdrain/auditdrain"
+	"github.com/auditdrain/auditdrain/internal/deliver"
 )
 
 func (s *Server) listDrains(c *call) (any, error) {
@@ -56,7 +57,6 @@ func (s *Server) shown(c *call, d auditdrain.Drain) (auditdrain.Drain, error) {
 	if err != nil {
 		return auditdrain.Drain{}, err
 	}
-	d.Projects = "all"
 	d.ExternalID = s.Namespace.ExternalID(d.TeamID)
 	d.LastError = state.LastError
 	d.FirstErrorTimestamp = state.FirstErrorAt
@@ -70,24 +70,18 @@ func (s *Server) shown(c *call, d auditdrain.Drain) (auditdrain.Drain, error) {
 }
 
 func (s *Server) metadata(ctx context.Context, teamID string, state auditdrain.DeliveryState) (*auditdrain.DrainMetadata, error) {
-	last, err := s.Progress.LastSeq(ctx, teamID)
+	events, oldest, err := deliver.Undelivered(ctx, s.Progress, teamID, state.Cursor)
 	if err != nil {
 		return nil, err
 	}
 	m := &auditdrain.DrainMetadata{
+		BacklogEvents:  events,
 		Delivered:      state.Delivered,
 		Failed:         state.Failed,
 		LastDeliveryAt: state.LastDeliveryAt,
 	}
-	if last > state.Cursor {
-		m.BacklogEvents = last - state.Cursor
-		oldest, err := s.Progress.Read(ctx, teamID, state.Cursor, 1, 1)
-		if err != nil {
-			return nil, err
-		}
-		if len(oldest) > 0 {
-			m.OldestUndeliveredAt = oldest[0].AcceptedAt.UnixMilli()
-		}
+	if !oldest.IsZero() {
+		m.OldestUndeliveredAt = oldest.UnixMilli()
 	}
 	return m, nil
 }

@@ -9,9 +9,27 @@ import (
 	"github.com/auditdrain/auditdrain"
 )
 
-// Sequences tells how many events each team has.
-type Sequences interface {
+// Events tells how many events each team has, and shows them.
+type Events interface {
 	LastSeq(ctx context.Context, teamID string) (uint64, error)
+	Read(ctx context.Context, teamID string, after uint64, maxEvents, maxBytes int) ([]auditdrain.StoredEvent, error)
+}
+
+// Undelivered returns how many of a team's events are behind a cursor, and
+// when the oldest of them was accepted: the zero time if there is none.
+func Undelivered(ctx context.Context, store Events, teamID string, cursor uint64) (events uint64, oldest time.Time, err error) {
+	last, err := store.LastSeq(ctx, teamID)
+	if err != nil || last <= cursor {
+		return 0, time.Time{}, err
+	}
+	next, err := store.Read(ctx, teamID, cursor, 1, 1)
+	if err != nil {
+		return 0, time.Time{}, err
+	}
+	if len(next) > 0 {
+		oldest = next[0].AcceptedAt
+	}
+	return last - cursor, oldest, nil
 }
 
 // collectTimeout bounds how long a scrape may keep the store busy.
@@ -20,22 +38,22 @@ const collectTimeout = 5 * time.Second
 // Backlog collects, when it is scraped, how the drains are doing: from the
 // store, so that it is right whatever has become of the loops.
 type Backlog struct {
-	store     Store
-	drains    Drains
-	sequences Sequences
+	store  Store
+	drains Drains
+	events Events
 
-	count, events, oldest *prometheus.Desc
+	count, size, oldest *prometheus.Desc
 }
 
 // NewBacklog returns the collector.
-func NewBacklog(store Store, drains Drains, sequences Sequences) *Backlog {
+func NewBacklog(store Store, drains Drains, events Events) *Backlog {
 	return &Backlog{
-		store:     store,
-		drains:    drains,
-		sequences: sequences,
+		store:  store,
+		drains: drains,
+		events: events,
 		count: prometheus.NewDesc("auditdrain_drains",
 			"Drains by status: enabled, errored or disabled.", []string{"status"}, nil),
-		events: prometheus.NewDesc("auditdrain_backlog_events",
+		size: prometheus.NewDesc("auditdrain_backlog_events",
 			"Events that drains have still to deliver, by the drain's status.", []string{"status"}, nil),
 		oldest: prometheus.NewDesc("auditdrain_oldest_undelivered_seconds",
 			"Age of the oldest event that a drain has still to deliver, by the drain's status; 0 if there is none.", []string{"status"}, nil),
@@ -45,7 +63,7 @@ func NewBacklog(store Store, drains Drains, sequences Sequences) *Backlog {
 // Describe implements prometheus.Collector.
 func (b *Backlog) Describe(ch chan<- *prometheus.Desc) {
 	ch <- b.count
-	ch <- b.events
+	ch <- b.size
 	ch <- b.oldest
 }
 
@@ -60,7 +78,7 @@ func (b *Backlog) Collect(ch chan<- prometheus.Metric) {
 	}
 	for status, s := range sums {
 		ch <- prometheus.MustNewConstMetric(b.count, prometheus.GaugeValue, float64(s.drains), string(status))
-		ch <- prometheus.MustNewConstMetric(b.events, prometheus.GaugeValue, float64(s.events), string(status))
+		ch <- prometheus.MustNewConstMetric(b.size, prometheus.GaugeValue, float64(s.events), string(status))
 		ch <- prometheus.MustNewConstMetric(b.oldest, prometheus.GaugeValue, s.oldest.Seconds(), string(status))
 	}
 }
@@ -91,20 +109,13 @@ func (b *Backlog) sum(ctx context.Context) (map[auditdrain.DrainStatus]*backlogS
 		}
 		s := sums[state.Status(d)]
 		s.drains++
-		last, err := b.sequences.LastSeq(ctx, d.TeamID)
+		events, oldest, err := Undelivered(ctx, b.events, d.TeamID, state.Cursor)
 		if err != nil {
 			return nil, err
 		}
-		if last <= state.Cursor {
-			continue
-		}
-		s.events += last - state.Cursor
-		next, err := b.store.Read(ctx, d.TeamID, state.Cursor, 1, 1)
-		if err != nil {
-			return nil, err
-		}
-		if len(next) > 0 {
-			s.oldest = max(s.oldest, time.Since(next[0].AcceptedAt))
+		s.events += events
+		if !oldest.IsZero() {
+			s.oldest = max(s.oldest, time.Since(oldest))
 		}
 	}
 	return sums, nil

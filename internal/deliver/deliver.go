@@ -239,14 +239,10 @@ func (r *running) handle(ctx, putCtx context.Context, n news) {
 		r.onEnd(ctx, putCtx, end)
 	}
 	for id := range n.changed {
-		e := r.entries[id]
-		switch {
-		case e == nil:
-			r.reload(ctx, putCtx, id)
-		case e.stop != nil:
+		if e := r.entries[id]; e != nil && e.stop != nil {
 			e.stale = true
 			e.stop()
-		default:
+		} else {
 			r.reload(ctx, putCtx, id)
 		}
 	}
