@@ -21,6 +21,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"github.com/auditdrain/auditdrain"
+	"github.com/auditdrain/auditdrain/internal/iam"
 )
 
 // Options are the ways in which a destination may differ.
@@ -57,10 +58,6 @@ func (c *Client) Open(d auditdrain.Drain, opts Options) (*Destination, error) {
 	if err != nil {
 		return nil, err
 	}
-	policy, err := sessionPolicy(d.Delivery)
-	if err != nil {
-		return nil, err
-	}
 	name := "auditdrain-test"
 	if d.ID != "" {
 		name = "auditdrain-" + d.ID
@@ -71,7 +68,7 @@ func (c *Client) Open(d auditdrain.Drain, opts Options) (*Destination, error) {
 		RoleSessionName: aws.String(name),
 		ExternalId:      aws.String(c.namespace.ExternalID(d.TeamID)),
 		DurationSeconds: aws.Int32(int32(sessionDuration / time.Second)),
-		Policy:          aws.String(policy),
+		Policy:          aws.String(iam.GrantFor(d.Delivery).SessionPolicy()),
 	}
 	dest := &Destination{
 		client:     c,

@@ -30,6 +30,7 @@ import (
 
 	"github.com/auditdrain/auditdrain"
 	"github.com/auditdrain/auditdrain/internal/awssim"
+	"github.com/auditdrain/auditdrain/internal/iam"
 )
 
 // awsEnv gives this process an AWS environment of its own.
@@ -131,7 +132,7 @@ func TestEndpoints(t *testing.T) {
 func TestPartitions(t *testing.T) {
 	c := New(Config{})
 	for r := range regions {
-		partition, suffix := partitionAndSuffix(r)
+		partition, suffix := iam.Partition(r)
 		u, err := c.endpoint(auditdrain.Delivery{Endpoint: "s3://logs", Region: r})
 		if err != nil {
 			t.Fatal(err)

@@ -1,23 +1,10 @@
 package s3
 
 import (
-	"strings"
-
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
-)
 
-// partitions tells the partition of a region from the beginning of its name,
-// as the SDK's endpoint rules do; the first match counts.
-var partitions = []struct{ prefix, partition, dnsSuffix string }{
-	{"cn-", "aws-cn", "amazonaws.com.cn"},
-	{"us-gov-", "aws-us-gov", "amazonaws.com"},
-	{"us-isob-", "aws-iso-b", "sc2s.sgov.gov"},
-	{"us-isof-", "aws-iso-f", "csp.hci.ic.gov"},
-	{"us-iso-", "aws-iso", "c2s.ic.gov"},
-	{"eu-isoe-", "aws-iso-e", "cloud.adc-e.uk"},
-	{"eusc-", "aws-eusc", "amazonaws.eu"},
-	{"", "aws", "amazonaws.com"},
-}
+	"github.com/auditdrain/auditdrain/internal/iam"
+)
 
 // regions are those that the SDK's S3 client knows by name, and those whose
 // partitions have no location constraint of their own in it.
@@ -47,15 +34,6 @@ func PartitionOf(region string) (partition string, known bool) {
 	if !regions[region] {
 		return "", false
 	}
-	partition, _ = partitionAndSuffix(region)
+	partition, _ = iam.Partition(region)
 	return partition, true
-}
-
-func partitionAndSuffix(region string) (partition, dnsSuffix string) {
-	for _, p := range partitions {
-		if strings.HasPrefix(region, p.prefix) {
-			return p.partition, p.dnsSuffix
-		}
-	}
-	return "aws", "amazonaws.com" // not reached: the last prefix is empty
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"github.com/auditdrain/auditdrain"
+	"github.com/auditdrain/auditdrain/internal/iam"
 )
 
 // identity is something that calls AWS: what we run as, or a role's session.
@@ -116,8 +117,8 @@ func RoleOf(callerARN string) string {
 // has; its tokens are valid in all regions of the partition. Only without one
 // of our own, or across partitions, the bucket's.
 func (c *Client) stsRegion(region string) string {
-	ours, _ := partitionAndSuffix(c.region)
-	theirs, _ := partitionAndSuffix(region)
+	ours, _ := iam.Partition(c.region)
+	theirs, _ := iam.Partition(region)
 	if c.region != "" && ours == theirs {
 		return c.region
 	}

@@ -20,6 +20,7 @@ import (
 
 	"github.com/auditdrain/auditdrain"
 	"github.com/auditdrain/auditdrain/internal/awssim"
+	"github.com/auditdrain/auditdrain/internal/iam"
 )
 
 func TestAssumeRole(t *testing.T) {
@@ -34,7 +35,7 @@ func TestAssumeRole(t *testing.T) {
 		"DurationSeconds": {"3600"},
 		"Policy": {`{"Version":"2012-10-17","Statement":[` +
 			`{"Effect":"Allow","Action":["s3:PutObject"],"Resource":"arn:aws:s3:::acme-audit-archive/audit-logs/*"},` +
-			`{"Effect":"Allow","Action":["kms:GenerateDataKey"],"Resource":"*",` +
+			`{"Effect":"Allow","Action":"kms:GenerateDataKey","Resource":"*",` +
 			`"Condition":{"StringEquals":{"kms:ViaService":"s3.eu-west-1.amazonaws.com"}}}]}`},
 	}}
 	if d := cmp.Diff(want, w.assumed); d != "" {
@@ -46,7 +47,7 @@ func TestSessionPolicy(t *testing.T) {
 	policy := func(actions, resource, via string) string {
 		return `{"Version":"2012-10-17","Statement":[` +
 			`{"Effect":"Allow","Action":[` + actions + `],"Resource":"` + resource + `"},` +
-			`{"Effect":"Allow","Action":["kms:GenerateDataKey"],"Resource":"*",` +
+			`{"Effect":"Allow","Action":"kms:GenerateDataKey","Resource":"*",` +
 			`"Condition":{"StringEquals":{"kms:ViaService":"` + via + `"}}}]}`
 	}
 	const put, putACL = `"s3:PutObject"`, `"s3:PutObject","s3:PutObjectAcl"`
@@ -60,10 +61,7 @@ func TestSessionPolicy(t *testing.T) {
 		{`s3://b/"<é&ж🪵`, "us-east-1", "", policy(put, `arn:aws:s3:::b/\"<é&\u0436\ud83e\udeb5/*`, "s3.us-east-1.amazonaws.com")},
 	}
 	for _, tt := range tests {
-		got, err := sessionPolicy(auditdrain.Delivery{Endpoint: tt.endpoint, Region: tt.region, ObjectACL: tt.acl})
-		if err != nil {
-			t.Fatal(err)
-		}
+		got := iam.GrantFor(auditdrain.Delivery{Endpoint: tt.endpoint, Region: tt.region, ObjectACL: tt.acl}).SessionPolicy()
 		if got != tt.want {
 			t.Errorf("%s in %s:\n got %s\nwant %s", tt.endpoint, tt.region, got, tt.want)
 		}
@@ -81,10 +79,7 @@ func TestSessionPolicyLimits(t *testing.T) {
 		if problems := d.Validate(PartitionOf); problems != nil {
 			t.Fatalf("%q: %+v", unit, problems)
 		}
-		policy, err := sessionPolicy(d)
-		if err != nil {
-			t.Fatal(err)
-		}
+		policy := iam.GrantFor(d).SessionPolicy()
 		if n := len([]rune(policy)); n > 2048 {
 			t.Errorf("prefix of %q: %d characters", unit, n)
 		}

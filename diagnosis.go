@@ -1,0 +1,104 @@
+package auditdrain
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Diagnosis explains in words why AWS refused a call. It is made from AWS's
+// answer and from what is known of the drain; nothing in it is guessed:
+// causes that fit the answer equally well are all listed.
+type Diagnosis struct {
+	// Summary is what failed, in one sentence.
+	Summary string `json:"summary"`
+	// Known is false for an answer that fits nothing we know of. There are no
+	// causes then.
+	Known bool `json:"known"`
+	// Causes are what may be the reason, the likeliest first.
+	Causes     []Cause           `json:"causes,omitempty"`
+	CloudTrail *CloudTrailLookup `json:"cloudTrail,omitempty"`
+	// Docs is the address of AWS's page about it.
+	Docs string `json:"docs,omitempty"`
+	// RequestID is AWS's, to be looked up or given to AWS's support.
+	RequestID string `json:"requestId,omitempty"`
+}
+
+// Cause is one possible reason of a refusal, and what mends it.
+type Cause struct {
+	Code CauseCode `json:"code"`
+	// Text says what is wrong, in one sentence with real values.
+	Text string `json:"text"`
+	// Confirmed says that this is the reason for sure: AWS's answer or a
+	// further call has shown it.
+	Confirmed bool   `json:"confirmed,omitempty"`
+	Who       Actor  `json:"who"` // must act
+	Fix       string `json:"fix"` // what to do, in one sentence
+	// Change is the exact statement or setting, where there is one.
+	Change *Change `json:"change,omitempty"`
+}
+
+// CauseCode names a cause for programs.
+type CauseCode string
+
+// Actor is who has to act.
+type Actor string
+
+// The people who mend things.
+const (
+	ActorRoleAdmin   Actor = "administrator of the role"
+	ActorBucketOwner Actor = "owner of the bucket"
+	ActorKeyAdmin    Actor = "administrator of the KMS key"
+	ActorOrgAdmin    Actor = "administrator of the AWS organization"
+	ActorTeamAdmin   Actor = "administrator of the drain"
+	ActorOperator    Actor = "operator of the platform"
+	ActorNobody      Actor = "nobody"
+)
+
+// Change is what to write where.
+type Change struct {
+	// Where is what has to be changed: "trust policy of role arn:…", or a
+	// field of the drain such as "delivery.region".
+	Where string `json:"where"`
+	// Statement is the policy statement that should be there, as JSON text.
+	Statement string `json:"statement,omitempty"`
+	// Value is what the drain's field should be; "" with Field set means that
+	// it should be left out.
+	Value string `json:"value,omitempty"`
+	Field string `json:"field,omitempty"`
+}
+
+// CloudTrailLookup says how to find the refused call in CloudTrail.
+type CloudTrailLookup struct {
+	EventSource string `json:"eventSource"` // "sts.amazonaws.com"
+	EventName   string `json:"eventName"`   // "AssumeRole"
+	RequestID   string `json:"requestId,omitempty"`
+	Account     string `json:"account,omitempty"` // in whose CloudTrail
+	Region      string `json:"region,omitempty"`
+	From        int64  `json:"from"` // Unix ms
+	To          int64  `json:"to"`   // Unix ms
+	// Note says what CloudTrail does not record by itself.
+	Note string `json:"note,omitempty"`
+	// Command is the AWS CLI command that looks it up, where there is one.
+	Command string `json:"command,omitempty"`
+}
+
+// String is the diagnosis on one line, as people see it as a drain's last
+// error, in the log and as the outcome of a test delivery.
+func (d Diagnosis) String() string {
+	var b strings.Builder
+	b.WriteString(d.Summary)
+	for i, c := range d.Causes {
+		switch {
+		case i > 0:
+			fmt.Fprintf(&b, " Or: %s", c.Text)
+		case c.Confirmed || len(d.Causes) == 1:
+			fmt.Fprintf(&b, " Cause: %s %s (%s)", c.Text, c.Fix, c.Who)
+		default:
+			fmt.Fprintf(&b, " Most likely: %s %s (%s)", c.Text, c.Fix, c.Who)
+		}
+	}
+	if d.RequestID != "" {
+		fmt.Fprintf(&b, " [AWS request id %s]", d.RequestID)
+	}
+	return b.String()
+}
