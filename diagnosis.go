@@ -54,17 +54,17 @@ const (
 	ActorNobody      Actor = "nobody"
 )
 
-// Change is what to write where.
+// Change is what to write where: a statement of a policy, or a field of the
+// drain.
 type Change struct {
-	// Where is what has to be changed: "trust policy of role arn:…", or a
-	// field of the drain such as "delivery.region".
+	// Where is what has to be changed, such as "trust policy of arn:…".
 	Where string `json:"where"`
 	// Statement is the policy statement that should be there, as JSON text.
 	Statement string `json:"statement,omitempty"`
-	// Value is what the drain's field should be; "" with Field set means that
-	// it should be left out.
-	Value string `json:"value,omitempty"`
+	// Field is the drain's field that should have Value, or be left out if
+	// that is empty.
 	Field string `json:"field,omitempty"`
+	Value string `json:"value,omitempty"`
 }
 
 // CloudTrailLookup says how to find the refused call in CloudTrail.

@@ -1,0 +1,124 @@
+package auditdrain
+
+// Setup is everything that a team needs to set a drain up, written with its
+// own values. All documents are text, to be used as they are; what is not
+// known yet is a placeholder in angle brackets.
+type Setup struct {
+	WriterRoleARN string `json:"writerRoleArn"` // whom the trust policy names
+	ExternalID    string `json:"externalId"`
+
+	TrustPolicy       string `json:"trustPolicy"`
+	PermissionsPolicy string `json:"permissionsPolicy"`
+	// KeyPolicyStatement is for the policy of a customer managed key, empty
+	// without one.
+	KeyPolicyStatement string `json:"keyPolicyStatement,omitempty"`
+
+	CloudFormation string `json:"cloudFormation"`
+	// QuickCreateURL opens CloudFormation's console with that template and
+	// its parameters filled in.
+	QuickCreateURL string `json:"quickCreateUrl"`
+	Terraform      string `json:"terraform"`
+	CLI            string `json:"cli"`    // a shell script of AWS CLI commands
+	Athena         string `json:"athena"` // DDL and an example query
+	DuckDB         string `json:"duckdb"`
+}
+
+// PolicyKind is what a policy document is attached to.
+type PolicyKind string
+
+// The kinds of documents that a policy check understands.
+const (
+	PolicyTrust       PolicyKind = "trust"       // of the role
+	PolicyPermissions PolicyKind = "permissions" // identity-based, of the role
+	PolicyBoundary    PolicyKind = "boundary"    // permissions boundary of the role
+	PolicyBucket      PolicyKind = "bucket"
+	PolicyKey         PolicyKind = "key"
+)
+
+// PolicyDocument is a policy as people have it: IAM's JSON, JSON with
+// comments, or what an AWS CLI command printed (get-role, get-role-policy,
+// get-policy-version, get-bucket-policy, get-key-policy).
+type PolicyDocument struct {
+	Kind     PolicyKind `json:"kind,omitempty"` // found out if empty
+	Name     string     `json:"name,omitempty"` // what to call it in the report, a file's name for one
+	Document string     `json:"document"`
+}
+
+// PolicyCheckInput is the body of POST /v1/policies/check.
+type PolicyCheckInput struct {
+	Delivery  *Delivery        `json:"delivery"`
+	KMSKeyARN string           `json:"kmsKeyArn,omitempty"` // the customer managed key of the bucket, if it has one
+	Policies  []PolicyDocument `json:"policies"`
+}
+
+// PolicyReport is what policies mean for a drain.
+type PolicyReport struct {
+	// Result is "allowed" if every step is, "denied" if one is, else
+	// "unknown": a document that would decide is not among those given.
+	Result   PolicyResult    `json:"result"`
+	Steps    []PolicyStep    `json:"steps"`
+	Warnings []PolicyWarning `json:"warnings,omitempty"`
+}
+
+// PolicyResult is the outcome of one step, or of all.
+type PolicyResult string
+
+// The outcomes.
+const (
+	PolicyAllowed PolicyResult = "allowed"
+	PolicyDenied  PolicyResult = "denied"
+	PolicyUnknown PolicyResult = "unknown"
+)
+
+// PolicyStep is one thing that a drain does, and whether it may.
+type PolicyStep struct {
+	// Step is "assumeRole", "putObject", "testObject", "objectAcl" or
+	// "dataKey".
+	Step     string       `json:"step"`
+	Action   string       `json:"action"`   // "s3:PutObject"
+	Resource string       `json:"resource"` // the ARN that was tried
+	Result   PolicyResult `json:"result"`
+	// Decided is the statement that allowed or denied it, nil where none did.
+	Decided *PolicyStatementRef `json:"decided,omitempty"`
+	// Reason says in a sentence why: what is missing, or which document would
+	// decide.
+	Reason string `json:"reason"`
+	// Near lists, of each statement that could have allowed it, what keeps it
+	// from applying.
+	Near []PolicyNearMiss `json:"near,omitempty"`
+	Edit *PolicyEdit      `json:"edit,omitempty"`
+}
+
+// PolicyStatementRef names a statement of a document.
+type PolicyStatementRef struct {
+	Document string     `json:"document"` // the name given, or what it is
+	Kind     PolicyKind `json:"kind"`
+	Sid      string     `json:"sid,omitempty"`
+	Index    int        `json:"index"` // from 0
+	Line     int        `json:"line"`  // in what was given, from 1
+}
+
+// PolicyNearMiss is a statement that does not apply, and why.
+type PolicyNearMiss struct {
+	PolicyStatementRef
+	Element string `json:"element"` // "Principal", "Action", "Resource" or "Condition"
+	Reason  string `json:"reason"`
+}
+
+// PolicyEdit is the smallest change to one document that mends a step.
+type PolicyEdit struct {
+	Document string `json:"document"`
+	Summary  string `json:"summary"` // in a sentence
+	Patch    string `json:"patch"`   // unified diff of what was given
+	Fixed    string `json:"fixed"`   // the whole document after it
+}
+
+// PolicyWarning is what works but is dangerous or needless.
+type PolicyWarning struct {
+	PolicyStatementRef
+	Code string `json:"code"` // stable, for programs: "wildcard_external_id"
+	Text string `json:"text"` // what may happen, and what to write instead
+	// Dangerous tells what others could misuse from what is only needless.
+	Dangerous bool        `json:"dangerous,omitempty"`
+	Edit      *PolicyEdit `json:"edit,omitempty"`
+}
