@@ -1,5 +1,11 @@
 package auditdrain
 
+import (
+	"fmt"
+	"regexp"
+	"strings"
+)
+
 // Setup is everything that a team needs to set a drain up, written with its
 // own values. All documents are text, to be used as they are; what is not
 // known yet is a placeholder in angle brackets.
@@ -121,4 +127,44 @@ type PolicyWarning struct {
 	// Dangerous tells what others could misuse from what is only needless.
 	Dangerous bool        `json:"dangerous,omitempty"`
 	Edit      *PolicyEdit `json:"edit,omitempty"`
+}
+
+var kmsKeyARNRE = regexp.MustCompile(`^arn:(aws[a-z0-9-]*):kms:([a-z0-9-]+):(\d{12}):key/[A-Za-z0-9-]{1,64}$`)
+
+// KMSKeyARN is the ARN of a KMS key in its parts.
+type KMSKeyARN struct {
+	Partition string
+	Region    string
+	Account   string // 12 digits
+}
+
+// ParseKMSKeyARN splits s, and reports whether it is the ARN of a KMS key. An
+// alias is not: policies mean a key by its own ARN only.
+func ParseKMSKeyARN(s string) (KMSKeyARN, bool) {
+	m := kmsKeyARNRE.FindStringSubmatch(s)
+	if m == nil {
+		return KMSKeyARN{}, false
+	}
+	return KMSKeyARN{Partition: m[1], Region: m[2], Account: m[3]}, true
+}
+
+// ValidateKMSKeyARN returns every problem with arn as the customer managed key
+// that encrypts what d writes. A region or encryption that d does not have
+// yet is no problem.
+func (d Delivery) ValidateKMSKeyARN(arn string) []Problem {
+	bad := func(format string, args ...any) []Problem {
+		return []Problem{{Field: "kmsKeyArn", Message: fmt.Sprintf(format, args...)}}
+	}
+	key, ok := ParseKMSKeyARN(arn)
+	switch {
+	case !ok && strings.Contains(arn, "alias/"):
+		return bad("%q is an alias, which policies do not know: use the key's own ARN, as shown by aws kms describe-key --key-id ALIAS", arn)
+	case !ok:
+		return bad(`%q is not the ARN of a KMS key: use one such as "arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"`, arn)
+	case d.Region != "" && key.Region != d.Region:
+		return bad("%q is a key in region %q, but the bucket is in %q: S3 uses keys of the bucket's own region only", arn, key.Region, d.Region)
+	case d.ServerSideEncryption == "AES256":
+		return bad(`%q is not used with serverSideEncryption "AES256", which is S3's own key: leave one of the two out`, arn)
+	}
+	return nil
 }
