@@ -196,7 +196,7 @@ func TestGrantFields(t *testing.T) {
 // A Grant knows of a drain's configuration what it can.
 func TestGrantFor(t *testing.T) {
 	d := auditdrain.Delivery{
-		Endpoint: "s3://acme-audit-archive/audit-logs", Region: "eu-central-1", RoleARN: drainRole, ObjectACL: "private",
+		Endpoint: "s3://acme-audit-archive/audit-logs", Region: "eu-central-1", RoleARN: drainRole, ObjectACL: "bucket-owner-read",
 	}
 	want := Grant{RoleARN: drainRole, Bucket: "acme-audit-archive", Prefix: "audit-logs", Region: "eu-central-1", ObjectACL: true}
 	if diff := cmp.Diff(want, GrantFor(d)); diff != "" {
