@@ -19,6 +19,9 @@ type Diagnosis struct {
 	CloudTrail *CloudTrailLookup `json:"cloudTrail,omitempty"`
 	// Docs is the address of AWS's page about it.
 	Docs string `json:"docs,omitempty"`
+	// Answer is AWS's status, code and message; the whole answer is with the
+	// result of a test delivery.
+	Answer string `json:"answer"`
 	// RequestID is AWS's, to be looked up or given to AWS's support.
 	RequestID string `json:"requestId,omitempty"`
 }
@@ -82,8 +85,33 @@ type CloudTrailLookup struct {
 	Command string `json:"command,omitempty"`
 }
 
-// String is the diagnosis on one line, as people see it as a drain's last
-// error, in the log and as the outcome of a test delivery.
+// RoleCheck says whether a role lets in only its own team. A role that can be
+// assumed without the team's external ID is open to every other customer of
+// the platform, who need only enter its ARN (the confused deputy).
+type RoleCheck struct {
+	Unsafe bool `json:"unsafe"`
+	// How STS answered when the role was assumed without an external ID, and
+	// with one of a team that does not exist.
+	WithoutExternalID RoleCheckAnswer `json:"withoutExternalId"`
+	OtherExternalID   RoleCheckAnswer `json:"otherExternalId"`
+	// Text says in a sentence what that means.
+	Text string `json:"text"`
+	// Change is the trust policy's statement that makes an unsafe role safe.
+	Change *Change `json:"change,omitempty"`
+}
+
+// RoleCheckAnswer is STS's answer to an AssumeRole that must be refused.
+type RoleCheckAnswer string
+
+// The answers. Unknown means that none came which would tell.
+const (
+	RoleRefused  RoleCheckAnswer = "refused"
+	RoleAccepted RoleCheckAnswer = "accepted"
+	RoleUnknown  RoleCheckAnswer = "unknown"
+)
+
+// String is the diagnosis on one line, the way people see it as a drain's
+// last error, in the log and as the error of a test delivery.
 func (d Diagnosis) String() string {
 	var b strings.Builder
 	b.WriteString(d.Summary)
@@ -92,13 +120,17 @@ func (d Diagnosis) String() string {
 		case i > 0:
 			fmt.Fprintf(&b, " Or: %s", c.Text)
 		case c.Confirmed || len(d.Causes) == 1:
-			fmt.Fprintf(&b, " Cause: %s %s (%s)", c.Text, c.Fix, c.Who)
+			fmt.Fprintf(&b, " Cause: %s %s", c.Text, c.Fix)
 		default:
-			fmt.Fprintf(&b, " Most likely: %s %s (%s)", c.Text, c.Fix, c.Who)
+			fmt.Fprintf(&b, " Most likely: %s %s", c.Text, c.Fix)
 		}
 	}
+	if !d.Known {
+		b.WriteString(" This answer is not known to us.")
+	}
+	fmt.Fprintf(&b, " AWS said: %s", d.Answer)
 	if d.RequestID != "" {
-		fmt.Fprintf(&b, " [AWS request id %s]", d.RequestID)
+		fmt.Fprintf(&b, " (request id %s)", d.RequestID)
 	}
 	return b.String()
 }

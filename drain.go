@@ -40,6 +40,7 @@ type Drain struct {
 	ProjectAccess       ProjectAccess            `json:"projectAccess"`
 	ExternalID          string                   `json:"externalId,omitempty"`
 	LastError           string                   `json:"lastError,omitempty"`
+	Diagnosis           *Diagnosis               `json:"diagnosis,omitempty"` // of LastError
 	Metadata            *DrainMetadata           `json:"metadata,omitempty"`
 }
 
@@ -121,6 +122,8 @@ type DeliveryState struct {
 	LastDeliveryAt int64  `json:"lastDeliveryAt"` // Unix ms
 	FirstErrorAt   int64  `json:"firstErrorAt"`   // Unix ms; not 0 means errored
 	LastError      string `json:"lastError"`
+	// Diagnosis explains LastError, where that came from AWS.
+	Diagnosis *Diagnosis `json:"diagnosis,omitempty"`
 	// NoConditionalPut names the endpoint that has answered that it does
 	// not implement If-None-Match (S3-compatible stores).
 	NoConditionalPut string `json:"noConditionalPut,omitempty"`

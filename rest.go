@@ -52,8 +52,9 @@ type DrainTestInput struct {
 }
 
 // DrainTestResult is what a test delivery came to. After a success of
-// POST /v1/drains/test all of it is empty, as clients expect;
-// POST /v1/drains/{id}/test also tells Key and Duration.
+// POST /v1/drains/test all of it is empty, as clients expect, except for
+// RoleCheck if the role is unsafe; POST /v1/drains/{id}/test also tells Key,
+// Duration and the rest.
 type DrainTestResult struct {
 	Status   string     `json:"status,omitempty"` // "error", or empty after a success
 	Error    string     `json:"error,omitempty"`
@@ -62,6 +63,20 @@ type DrainTestResult struct {
 
 	Key      string `json:"key,omitempty"`        // the test object that was written
 	Duration int64  `json:"durationMs,omitempty"` // AssumeRole and PutObject together
+
+	// Steps are the calls that were made, in order, up to the one that failed.
+	Steps []TestStep `json:"steps,omitempty"`
+	// Diagnosis explains what AWS refused.
+	Diagnosis *Diagnosis `json:"diagnosis,omitempty"`
+	// RoleCheck is whether anybody else could use the role.
+	RoleCheck *RoleCheck `json:"roleCheck,omitempty"`
+}
+
+// TestStep is one call of a test delivery.
+type TestStep struct {
+	Name     string `json:"name"` // "assumeRole" or "putObject"
+	OK       bool   `json:"ok"`
+	Duration int64  `json:"durationMs"`
 }
 
 // AWSAnswer is what AWS said to one call, as complete as it came; only

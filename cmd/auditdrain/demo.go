@@ -96,6 +96,7 @@ func demo(ctx context.Context, set demoSettings, out, errOut io.Writer) error {
 			data:            filepath.Join(set.dir, "data"),
 			namespace:       string(auditdrain.DefaultNamespace),
 			writerRoleARN:   demoWriterRole,
+			unsafeRoles:     "warn",
 			retain:          168 * time.Hour,
 			shutdownTimeout: 30 * time.Second,
 		}, slog.New(slog.NewTextHandler(errOut, &slog.HandlerOptions{Level: slog.LevelWarn})), func(in *instance) { started <- in })

@@ -21,6 +21,7 @@ import (
 	"github.com/auditdrain/auditdrain"
 	"github.com/auditdrain/auditdrain/internal/api"
 	"github.com/auditdrain/auditdrain/internal/deliver"
+	"github.com/auditdrain/auditdrain/internal/diagnose"
 	"github.com/auditdrain/auditdrain/internal/ingest"
 	"github.com/auditdrain/auditdrain/internal/pebblestore"
 	"github.com/auditdrain/auditdrain/internal/s3"
@@ -35,6 +36,7 @@ type settings struct {
 	data            string
 	namespace       string
 	writerRoleARN   string
+	unsafeRoles     string
 	retain          time.Duration
 	logFormat       string
 	shutdownTimeout time.Duration
@@ -65,10 +67,12 @@ DATA/operator-token, unless AUDITDRAIN_OPERATOR_TOKEN gives one.`,
 	f.StringVar(&set.data, "data", "./auditdrain-data", "`folder` of the embedded store")
 	f.StringVar(&set.namespace, "namespace", string(auditdrain.DefaultNamespace), "beginning of schema `name` and external IDs")
 	f.StringVar(&set.writerRoleARN, "writer-role-arn", "", "`ARN` of the role that customers' trust policies name, assumed first; without it, customers trust what the service runs as")
+	f.StringVar(&set.unsafeRoles, "unsafe-roles", "warn", "what to do about `roles` that others than their team could use: warn in test deliveries, or refuse to enable their drains")
 	f.DurationVar(&set.retain, "retain", 168*time.Hour, "how long events are kept after their delivery; undelivered ones are always kept")
 	f.StringVar(&set.logFormat, "log-format", "text", "`format` of the log: text or json")
 	f.DurationVar(&set.shutdownTimeout, "shutdown-timeout", 30*time.Second, "how long a shutdown may take")
 	_ = cmd.RegisterFlagCompletionFunc("log-format", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("unsafe-roles", cobra.FixedCompletions([]string{"warn", "refuse"}, cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.MarkFlagDirname("data")
 	return cmd
 }
@@ -89,6 +93,9 @@ func (set settings) validate() error {
 	}
 	if _, ok := auditdrain.ParseRoleARN(set.writerRoleARN); set.writerRoleARN != "" && !ok {
 		return usagef("--writer-role-arn: %q is not an IAM role ARN, such as arn:aws:iam::123456789012:role/auditdrain-writer", set.writerRoleARN)
+	}
+	if set.unsafeRoles != "warn" && set.unsafeRoles != "refuse" {
+		return usagef("--unsafe-roles: %q is not allowed: use warn or refuse", set.unsafeRoles)
 	}
 	if set.retain < 0 {
 		return usagef("--retain: %s is not allowed: use 0s or more", set.retain)
@@ -186,7 +193,8 @@ func newInstance(set settings, log *slog.Logger, store *pebblestore.Store, clien
 	open := func(d auditdrain.Drain, unconditional bool) (deliver.Destination, error) {
 		return client.Open(d, s3.Options{Unconditional: unconditional})
 	}
-	in.deliverer = deliver.New(store, store, open, deliver.Options{Grace: set.shutdownTimeout / 2, Log: log})
+	explainer := diagnose.Explainer{Namespace: auditdrain.Namespace(set.namespace), WriterARN: client.KnownWriterARN}
+	in.deliverer = deliver.New(store, store, open, deliver.Options{Grace: set.shutdownTimeout / 2, Explain: explainer.Explain, Log: log})
 	in.committer = ingest.NewCommitter(store, in.deliverer.Wake, log)
 	in.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, c := range [][]prometheus.Collector{store.Collectors(), in.committer.Collectors(), in.deliverer.Collectors()} {
@@ -194,20 +202,21 @@ func newInstance(set settings, log *slog.Logger, store *pebblestore.Store, clien
 	}
 	in.registry.MustRegister(deliver.NewBacklog(store, store, store))
 	in.api = api.New(api.Config{
-		Namespace:     auditdrain.Namespace(set.namespace),
-		OperatorToken: operator,
-		Teams:         store,
-		Tokens:        store,
-		Drains:        store,
-		Progress:      store,
-		Events:        in.committer,
-		Tester:        client,
-		Deliverer:     in.deliverer,
-		PartitionOf:   s3.PartitionOf,
-		Ready:         store.Check,
-		Registry:      in.registry,
-		Log:           log,
-		Version:       buildVersion(),
+		Namespace:         auditdrain.Namespace(set.namespace),
+		OperatorToken:     operator,
+		Teams:             store,
+		Tokens:            store,
+		Drains:            store,
+		Progress:          store,
+		Events:            in.committer,
+		Tester:            diagnose.Tester{AWS: client, Explainer: explainer},
+		Deliverer:         in.deliverer,
+		RefuseUnsafeRoles: set.unsafeRoles == "refuse",
+		PartitionOf:       s3.PartitionOf,
+		Ready:             store.Check,
+		Registry:          in.registry,
+		Log:               log,
+		Version:           buildVersion(),
 	})
 	return in
 }
@@ -281,12 +290,10 @@ func (in *instance) trim(ctx context.Context) error {
 // introduce tells the operator whom customers' trust policies must name, which
 // also shows whether AWS knows us at all.
 func (in *instance) introduce(ctx context.Context) error {
-	arn, err := in.aws.CallerARN(ctx)
+	_, err := in.aws.CallerARN(ctx)
 	switch {
-	case err == nil && in.writerRoleARN != "":
-		in.log.Info("customers' trust policies must name this role", "arn", in.writerRoleARN)
 	case err == nil:
-		in.log.Info("customers' trust policies must name this role", "arn", s3.RoleOf(arn))
+		in.log.Info("customers' trust policies must name this role", "arn", in.aws.KnownWriterARN())
 	case ctx.Err() == nil:
 		in.log.Warn("AWS does not know us; nothing can be delivered until it does", "err", err)
 	}

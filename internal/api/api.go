@@ -66,11 +66,13 @@ type Committer interface {
 	Commit(ctx context.Context, b auditdrain.Batch) (auditdrain.EventsResult, error)
 }
 
-// Tester writes e as a test object, by the code path of real deliveries with
-// a session of its own. What AWS answered to a call that failed is in the
-// error, for TestAnswer.
+// Tester tries deliveries out.
 type Tester interface {
-	Test(ctx context.Context, d auditdrain.Drain, e auditdrain.Event) (key string, err error)
+	// Test writes e as a test object, by the code path of real deliveries with
+	// a session of its own. What AWS refused is in the result.
+	Test(ctx context.Context, d auditdrain.Drain, e auditdrain.Event) (auditdrain.DrainTestResult, error)
+	// CheckRole tries whether others than the team could use the drain's role.
+	CheckRole(ctx context.Context, d auditdrain.Drain) auditdrain.RoleCheck
 }
 
 // Deliverer is told of changes to drains.
@@ -88,7 +90,10 @@ type Config struct {
 	Progress      ProgressStore
 	Events        Committer
 	Tester        Tester
-	Deliverer     Deliverer
+	// RefuseUnsafeRoles refuses to let a drain deliver through a role that
+	// others than its team could use. Otherwise tests only warn of it.
+	RefuseUnsafeRoles bool
+	Deliverer         Deliverer
 	// PartitionOf is as for auditdrain.Delivery.Validate.
 	PartitionOf func(region string) (string, bool)
 	// Ready reports why the store cannot take events, if it cannot.

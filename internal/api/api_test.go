@@ -33,10 +33,12 @@ type service struct {
 	store   *pebblestore.Store
 	log     *strings.Builder
 
-	mu      sync.Mutex
-	changed []string // drains that delivery was told of
-	tested  []auditdrain.Drain
-	testErr error
+	mu              sync.Mutex
+	changed         []string // drains that delivery was told of
+	tested, checked []auditdrain.Drain
+	testErr         error // ours
+	testResult      auditdrain.DrainTestResult
+	roleCheck       auditdrain.RoleCheck
 }
 
 const operatorToken = "ad_operator0123456789abcdefghij"
@@ -86,11 +88,23 @@ func (s *service) Changed(drainID string) {
 	s.changed = append(s.changed, drainID)
 }
 
-func (s *service) Test(_ context.Context, d auditdrain.Drain, e auditdrain.Event) (string, error) {
+func (s *service) Test(_ context.Context, d auditdrain.Drain, e auditdrain.Event) (auditdrain.DrainTestResult, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.tested = append(s.tested, d)
-	return d.Delivery.ObjectKey(e, true), s.testErr
+	result := s.testResult
+	if result.Status == "" {
+		result.Key, result.Duration = d.Delivery.ObjectKey(e, true), 1
+	}
+	result.RoleCheck = &s.roleCheck
+	return result, s.testErr
+}
+
+func (s *service) CheckRole(_ context.Context, d auditdrain.Drain) auditdrain.RoleCheck {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.checked = append(s.checked, d)
+	return s.roleCheck
 }
 
 // answer is what came back for a request.

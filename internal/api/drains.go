@@ -58,7 +58,7 @@ func (s *Server) shown(c *call, d auditdrain.Drain) (auditdrain.Drain, error) {
 		return auditdrain.Drain{}, err
 	}
 	d.ExternalID = s.Namespace.ExternalID(d.TeamID)
-	d.LastError = state.LastError
+	d.LastError, d.Diagnosis = state.LastError, state.Diagnosis
 	d.FirstErrorTimestamp = state.FirstErrorAt
 	d.Status = state.Status(d)
 	if c.URL.Query().Get("includeMetadata") == "true" {
@@ -110,6 +110,9 @@ func (s *Server) createDrain(c *call) (any, error) {
 	if err := auditdrain.FieldErrors(problems); err != nil {
 		return nil, err
 	}
+	if err := s.safeRole(c.Context(), d); err != nil {
+		return nil, err
+	}
 	if err := s.Drains.CreateDrain(c.Context(), d, in.StartFrom); err != nil {
 		return nil, err
 	}
@@ -137,6 +140,18 @@ func (s *Server) updateDrain(c *call) (any, error) {
 	old, err := s.drain(c)
 	if err != nil {
 		return nil, err
+	}
+	if after := old; in.Status != nil || in.Delivery != nil {
+		if err := s.patch(&after, in, c.token); err != nil {
+			return nil, err
+		}
+		starts := after.Status == auditdrain.StatusEnabled && old.Status != auditdrain.StatusEnabled
+		moves := after.Status == auditdrain.StatusEnabled && after.Delivery.RoleARN != old.Delivery.RoleARN
+		if starts || moves {
+			if err := s.safeRole(c.Context(), after); err != nil {
+				return nil, err
+			}
+		}
 	}
 	d, err := s.Drains.UpdateDrain(c.Context(), old.TeamID, old.ID, func(d *auditdrain.Drain) error {
 		return s.patch(d, in, c.token)

@@ -11,7 +11,6 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/auditdrain/auditdrain"
-	"github.com/auditdrain/auditdrain/internal/s3"
 )
 
 func TestDrainLifeCycle(t *testing.T) {
@@ -278,23 +277,84 @@ func TestTestDelivery(t *testing.T) {
 		t.Errorf("tested %+v", s.tested)
 	}
 
-	refused := auditdrain.AWSAnswer{
-		Service: "s3", Operation: "PutObject", HTTPStatus: 403, Code: "AccessDenied", Message: "Access Denied",
-		RequestID: "R1", ExtendedRequestID: "E1", Time: 1700000000000, Headers: map[string][]string{"Date": {"today"}},
-		Body: "<Error><Code>AccessDenied</Code></Error>", Key: "k", CallerARN: "arn:aws:sts::1:assumed-role/r/s",
+	s.testResult = auditdrain.DrainTestResult{
+		Status: "error", Error: "S3 did not let us.", Endpoint: "s3://acme-audit/audit-logs", Duration: 12,
+		AWS:       &auditdrain.AWSAnswer{Service: "s3", HTTPStatus: 403, Code: "AccessDenied", RequestID: "R1"},
+		Steps:     []auditdrain.TestStep{{Name: "assumeRole", OK: true, Duration: 5}, {Name: "putObject", Duration: 7}},
+		Diagnosis: &auditdrain.Diagnosis{Summary: "S3 did not let us.", Known: true},
 	}
-	s.testErr = fmt.Errorf("wrapped: %w", &s3.Error{Answer: refused})
+	s.roleCheck = auditdrain.RoleCheck{WithoutExternalID: auditdrain.RoleRefused, OtherExternalID: auditdrain.RoleRefused}
+	want := s.testResult
+	want.RoleCheck = &s.roleCheck
 	for _, path := range []string{"/v1/drains/test?teamId=team_a", "/v1/drains/" + d.ID + "/test"} {
-		got := must[auditdrain.DrainTestResult](s, "POST", path, input)
-		if got.Status != "error" || got.Endpoint != "s3://acme-audit/audit-logs" || !strings.Contains(got.Error, "s3 PutObject: HTTP 403 AccessDenied: Access Denied (AWS request id R1)") {
-			t.Errorf("%s: %+v", path, got)
-		}
-		if diff := cmp.Diff(&refused, got.AWS); diff != "" {
-			t.Errorf("%s: AWS's answer (-want +got):\n%s", path, diff)
+		if diff := cmp.Diff(want, must[auditdrain.DrainTestResult](s, "POST", path, input)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", path, diff)
 		}
 	}
 	if got := s.do(operatorToken, "POST", "/v1/drains/test?teamId=team_a", `{"delivery":{"type":"s3"}}`); got.status != 400 || got.errorCode() != "bad_request" {
 		t.Errorf("a test of nothing: %d %s", got.status, got.body)
+	}
+}
+
+// A delivery that works through a role that others could use is told of, and
+// clients that expect {} do not mind.
+func TestTestDeliveryWarnsOfUnsafeRole(t *testing.T) {
+	s := newService(t)
+	s.team("team_a")
+	s.roleCheck = auditdrain.RoleCheck{Unsafe: true, WithoutExternalID: auditdrain.RoleAccepted, OtherExternalID: auditdrain.RoleRefused, Text: "unsafe"}
+	got := must[auditdrain.DrainTestResult](s, "POST", "/v1/drains/test?teamId=team_a", `{"delivery":`+goodDelivery+`}`)
+	if diff := cmp.Diff(auditdrain.DrainTestResult{RoleCheck: &s.roleCheck}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// Where the operator wants it, no drain starts to deliver through a role that
+// others could use, or of which that cannot be found out. It is looked at when
+// a drain starts, and when it gets another role, never else.
+func TestUnsafeRoles(t *testing.T) {
+	safe := auditdrain.RoleCheck{WithoutExternalID: auditdrain.RoleRefused, OtherExternalID: auditdrain.RoleRefused}
+	unsafe := auditdrain.RoleCheck{Unsafe: true, WithoutExternalID: auditdrain.RoleAccepted, OtherExternalID: auditdrain.RoleAccepted, Text: "add the condition"}
+	unknown := auditdrain.RoleCheck{WithoutExternalID: auditdrain.RoleUnknown, OtherExternalID: auditdrain.RoleUnknown, Text: "not found out"}
+	otherRole := `{"delivery":` + strings.Replace(goodDelivery, "role/", "role/other-", 1) + `}`
+	const disable, enable, rename = `{"status":"disabled"}`, `{"status":"enabled"}`, `{"name":"renamed"}`
+
+	s := newService(t)
+	s.team("team_a")
+	s.roleCheck = unsafe
+	d := must[auditdrain.Drain](s, "POST", "/v1/drains?teamId=team_a", drainBody(goodDelivery))
+	if len(s.checked) != 0 {
+		t.Errorf("checked %d times by default, want never", len(s.checked))
+	}
+
+	s.api.RefuseUnsafeRoles = true
+	path := "/v1/drains/" + d.ID
+	for _, step := range []struct {
+		name, method, path, body string
+		role                     auditdrain.RoleCheck
+		status, checks           int
+	}{
+		{"create", "POST", "/v1/drains?teamId=team_a", drainBody(goodDelivery), unsafe, 400, 1},
+		{"create, unknown", "POST", "/v1/drains?teamId=team_a", drainBody(goodDelivery), unknown, 503, 1},
+		{"create, safe", "POST", "/v1/drains?teamId=team_a", drainBody(goodDelivery), safe, 200, 1},
+		{"rename", "PATCH", path, rename, unsafe, 200, 0},
+		{"another role", "PATCH", path, otherRole, unsafe, 400, 1},
+		{"pause", "PATCH", path, disable, unsafe, 200, 0},
+		{"another role while paused", "PATCH", path, otherRole, unsafe, 200, 0},
+		{"resume", "PATCH", path, enable, unsafe, 400, 1},
+		{"resume, safe", "PATCH", path, enable, safe, 200, 1},
+		{"resume again", "PATCH", path, enable, unsafe, 200, 0},
+	} {
+		s.roleCheck, s.checked = step.role, nil
+		got := s.do(operatorToken, step.method, step.path, step.body)
+		if got.status != step.status || len(s.checked) != step.checks {
+			t.Errorf("%s: %d after %d checks, want %d after %d: %s", step.name, got.status, len(s.checked), step.status, step.checks, got.body)
+		}
+		if step.status == 400 && !strings.Contains(got.body, "delivery.roleArn: add the condition") {
+			t.Errorf("%s: %s does not say what to do", step.name, got.body)
+		}
+	}
+	if got := must[auditdrain.DrainList](s, "GET", "/v1/drains?teamId=team_a", ""); len(got.Drains) != 2 {
+		t.Errorf("%d drains, want 2", len(got.Drains))
 	}
 }
 

@@ -1,18 +1,12 @@
 package api
 
 import (
+	"context"
 	"encoding/json"
-	"errors"
 	"time"
 
 	"github.com/auditdrain/auditdrain"
 )
-
-// answered is an error that carries what AWS said.
-type answered interface {
-	error
-	AWSAnswer() auditdrain.AWSAnswer
-}
 
 func (s *Server) testDelivery(c *call) (any, error) {
 	var in auditdrain.DrainTestInput
@@ -29,11 +23,15 @@ func (s *Server) testDelivery(c *call) (any, error) {
 		return nil, err
 	}
 	result, err := s.test(c, auditdrain.Drain{TeamID: c.team.ID, Delivery: in.Delivery.WithDefaults()})
-	if err != nil || result.Error == "" {
-		// Clients of the reference system expect {} after a success.
-		return auditdrain.DrainTestResult{}, err
+	if err != nil || result.Status != "" {
+		return result, err
 	}
-	return result, nil
+	// Clients of the reference system expect {} after a success.
+	answer := auditdrain.DrainTestResult{}
+	if result.RoleCheck.Unsafe {
+		answer.RoleCheck = result.RoleCheck
+	}
+	return answer, nil
 }
 
 func (s *Server) testDrain(c *call) (any, error) {
@@ -50,19 +48,23 @@ func (s *Server) test(c *call, d auditdrain.Drain) (auditdrain.DrainTestResult, 
 	if err != nil {
 		return auditdrain.DrainTestResult{}, err
 	}
-	start := time.Now()
-	key, err := s.Tester.Test(c.Context(), d, event)
-	if err == nil {
-		return auditdrain.DrainTestResult{Key: key, Duration: max(time.Since(start).Milliseconds(), 1)}, nil
+	return s.Tester.Test(c.Context(), d, event)
+}
+
+// safeRole refuses to let a drain deliver through a role that others than its
+// team could use, where the operator wants that.
+func (s *Server) safeRole(ctx context.Context, d auditdrain.Drain) error {
+	if !s.RefuseUnsafeRoles {
+		return nil
 	}
-	result := auditdrain.DrainTestResult{Status: "error", Error: err.Error(), Endpoint: d.Delivery.Endpoint}
-	var aws answered
-	if !errors.As(err, &aws) {
-		return auditdrain.DrainTestResult{}, err
+	check := s.Tester.CheckRole(ctx, d)
+	switch {
+	case check.Unsafe:
+		return auditdrain.FieldErrors([]auditdrain.Problem{{Field: "delivery.roleArn", Message: check.Text}})
+	case check.WithoutExternalID == auditdrain.RoleUnknown || check.OtherExternalID == auditdrain.RoleUnknown:
+		return auditdrain.Errorf(auditdrain.CodeUnavailable, "delivery.roleArn: %s AWS STS did not answer as it should: try again", check.Text)
 	}
-	answer := aws.AWSAnswer()
-	result.AWS = &answer
-	return result, nil
+	return nil
 }
 
 // sampleEvent is what a test delivery writes: a valid event that nobody can

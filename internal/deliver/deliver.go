@@ -59,17 +59,21 @@ type Options struct {
 	// Grace is how long writes under way may take to end when Run is told to
 	// stop. Default 20 s.
 	Grace time.Duration
-	Log   *slog.Logger
+	// Explain says in words why AWS refused a drain's delivery, and false if
+	// it was not AWS. Without it, drains show the error as it is.
+	Explain func(auditdrain.Drain, error) (auditdrain.Diagnosis, bool)
+	Log     *slog.Logger
 }
 
 // Deliverer runs the loops of all drains.
 type Deliverer struct {
-	store  Store
-	drains Drains
-	open   OpenFunc
-	log    *slog.Logger
-	grace  time.Duration
-	most   int // writes of one drain under way
+	store   Store
+	drains  Drains
+	open    OpenFunc
+	explain func(auditdrain.Drain, error) (auditdrain.Diagnosis, bool)
+	log     *slog.Logger
+	grace   time.Duration
+	most    int // writes of one drain under way
 	// slots has one place for each write under way, but for one of each drain:
 	// however many drains hold them, a drain with work has a write under way.
 	slots   chan struct{}
@@ -103,6 +107,9 @@ func New(store Store, drains Drains, open OpenFunc, opts Options) *Deliverer {
 	if opts.Grace == 0 {
 		opts.Grace = 20 * time.Second
 	}
+	if opts.Explain == nil {
+		opts.Explain = func(auditdrain.Drain, error) (auditdrain.Diagnosis, bool) { return auditdrain.Diagnosis{}, false }
+	}
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
@@ -110,6 +117,7 @@ func New(store Store, drains Drains, open OpenFunc, opts Options) *Deliverer {
 		store:   store,
 		drains:  drains,
 		open:    open,
+		explain: opts.Explain,
 		log:     opts.Log,
 		grace:   opts.Grace,
 		most:    opts.Window,

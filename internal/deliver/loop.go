@@ -264,18 +264,24 @@ func (l *loop) confirmed(r result) {
 	if l.state.FirstErrorAt != 0 {
 		l.log.Info("drain has recovered", "drain", l.drain.ID, "team", l.drain.TeamID,
 			"errored_for", now.Sub(time.UnixMilli(l.state.FirstErrorAt)).Round(time.Second))
-		l.state.FirstErrorAt, l.state.LastError = 0, ""
+		l.state.FirstErrorAt, l.state.LastError, l.state.Diagnosis = 0, "", nil
 		l.savedAt = time.Time{} // people wait for this: save it now
 	}
 }
 
 // refused notes why the drain is in trouble.
 func (l *loop) refused(err error) {
-	l.state.LastError = clip(err.Error())
+	text := err.Error()
+	l.state.Diagnosis = nil
+	if diagnosis, ok := l.explain(l.drain, err); ok {
+		text = diagnosis.String()
+		l.state.Diagnosis = &diagnosis
+	}
+	l.state.LastError = clip(text)
 	if l.state.FirstErrorAt == 0 {
 		l.state.FirstErrorAt = time.Now().UnixMilli()
 		l.savedAt = time.Time{}
-		l.log.Warn("drain is errored; its backlog is kept", "drain", l.drain.ID, "team", l.drain.TeamID, "err", err)
+		l.log.Warn("drain is errored; its backlog is kept", "drain", l.drain.ID, "team", l.drain.TeamID, "err", l.state.LastError)
 	}
 }
 

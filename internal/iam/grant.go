@@ -56,32 +56,48 @@ type newStatement struct {
 
 // TrustPolicy is the trust policy of the role: the writer role may assume it, with the external ID only.
 func (g Grant) TrustPolicy() string {
-	return indented(newDocument{"2012-10-17", []newStatement{{
+	return indented(newDocument{"2012-10-17", []newStatement{g.trust()}})
+}
+
+// TrustStatement is the one statement of TrustPolicy.
+func (g Grant) TrustStatement() string { return indented(g.trust()) }
+
+func (g Grant) trust() newStatement {
+	return newStatement{
 		Effect:    Allow,
 		Principal: map[string]string{"AWS": cmp.Or(g.WriterRoleARN, "<writer-role-arn>")},
 		Action:    "sts:AssumeRole",
 		Condition: stringEquals("sts:ExternalId", cmp.Or(g.ExternalID, "<external-id>")),
-	}}})
+	}
 }
 
 // PermissionsPolicy is the role's identity-based policy.
 func (g Grant) PermissionsPolicy() string {
-	doc := newDocument{"2012-10-17", []newStatement{{
-		Sid:      SidWrite,
-		Effect:   Allow,
-		Action:   g.writeActions(),
-		Resource: g.ObjectsARN(),
-	}}}
+	doc := newDocument{"2012-10-17", []newStatement{g.write()}}
 	if g.KMSKeyARN != "" {
-		doc.Statement = append(doc.Statement, newStatement{
-			Sid:       SidEncrypt,
-			Effect:    Allow,
-			Action:    "kms:GenerateDataKey",
-			Resource:  g.KMSKeyARN,
-			Condition: g.viaS3(),
-		})
+		doc.Statement = append(doc.Statement, g.encrypt())
 	}
 	return indented(doc)
+}
+
+// WriteStatement is the statement of PermissionsPolicy that lets the role write objects.
+func (g Grant) WriteStatement() string { return indented(g.write()) }
+
+// EncryptStatement is the statement of PermissionsPolicy that lets the role use the key.
+func (g Grant) EncryptStatement() string { return indented(g.encrypt()) }
+
+func (g Grant) write() newStatement {
+	return newStatement{Sid: SidWrite, Effect: Allow, Action: g.writeActions(), Resource: g.ObjectsARN()}
+}
+
+func (g Grant) encrypt() newStatement {
+	return newStatement{
+		Sid:       SidEncrypt,
+		Effect:    Allow,
+		Action:    "kms:GenerateDataKey",
+		Resource:  cmp.Or(g.KMSKeyARN, "<your-kms-key-arn>"),
+		Condition: g.viaS3(),
+	}
 }
 
 // KeyPolicyStatement is the statement that the key's policy needs besides those that it has, or "" if no customer

@@ -58,13 +58,14 @@ type Config struct {
 
 // Client opens destinations. It is safe for concurrent use.
 type Client struct {
-	namespace auditdrain.Namespace
-	now       func() time.Time
-	region    string // of our own STS calls; may be empty
-	sts       *sts.Client
-	transport *http.Transport
-	endpoints awss3.Options
-	caller    identity // whom customers' roles trust: the writer role, or what we run as
+	namespace     auditdrain.Namespace
+	writerRoleARN string // as configured; may be empty
+	now           func() time.Time
+	region        string // of our own STS calls; may be empty
+	sts           *sts.Client
+	transport     *http.Transport
+	endpoints     awss3.Options
+	caller        identity // whom customers' roles trust: the writer role, or what we run as
 
 	// clockOffset is what to add to our clock to get S3's, in nanoseconds.
 	clockOffset atomic.Int64
@@ -109,12 +110,13 @@ func New(cfg Config) *Client {
 		awsCfg.Region = "us-east-1" // replaced by each drain's own, see stsRegion
 	}
 	c := &Client{
-		namespace: cfg.Namespace,
-		now:       now,
-		region:    cfg.AWS.Region,
-		sts:       sts.NewFromConfig(awsCfg),
-		transport: transport,
-		endpoints: awss3.NewFromConfig(awsCfg).Options(),
+		namespace:     cfg.Namespace,
+		writerRoleARN: cfg.WriterRoleARN,
+		now:           now,
+		region:        cfg.AWS.Region,
+		sts:           sts.NewFromConfig(awsCfg),
+		transport:     transport,
+		endpoints:     awss3.NewFromConfig(awsCfg).Options(),
 	}
 	c.caller = &chain{cfg.AWS.Credentials}
 	if cfg.WriterRoleARN != "" {

@@ -44,6 +44,7 @@ type Destination struct {
 	session       *session
 	signer        *v4.Signer // it remembers one session's signing key
 	test          bool
+	rehearsal     bool // sends wrong checksums, so that nothing is written
 	unconditional atomic.Bool
 }
 
@@ -220,6 +221,10 @@ func (d *Destination) request(ctx context.Context, creds aws.Credentials, key st
 	}
 	if d.delivery.ObjectACL != "" {
 		header["X-Amz-Acl"] = []string{d.delivery.ObjectACL}
+	}
+	if d.rehearsal {
+		header["X-Amz-Checksum-Sha256"] = []string{wrongSHA256}
+		header["Content-Md5"] = []string{wrongMD5}
 	}
 	path := strings.TrimSuffix(d.base.Path, "/") + "/" + key
 	u := &url.URL{

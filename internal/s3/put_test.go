@@ -414,9 +414,14 @@ func TestTest(t *testing.T) {
 	for i, id := range []string{"", drainID} {
 		d := drain()
 		d.ID = id
-		key, err := c.Test(t.Context(), d, event(fmt.Sprint("uev_", i)))
+		key, steps, err := c.Test(t.Context(), d, event(fmt.Sprint("uev_", i)))
 		if err != nil {
 			t.Fatal(err)
+		}
+		for i, name := range []string{"assumeRole", "putObject"} {
+			if len(steps) != 2 || steps[i].Name != name || !steps[i].OK || steps[i].Duration < 1 {
+				t.Errorf("steps %+v", steps)
+			}
 		}
 		if want := "audit-logs/test/" + strings.Replace(eventKey, "uev_1", fmt.Sprint("uev_", i), 1); key != want {
 			t.Errorf("key %q, want %q", key, want)
@@ -433,7 +438,10 @@ func TestTest(t *testing.T) {
 	}
 
 	w.UpdateRole(roleARN, func(r *awssim.Role) { r.Trust = nil })
-	_, err := c.Test(t.Context(), drain(), event("uev_3"))
+	_, steps, err := c.Test(t.Context(), drain(), event("uev_3"))
+	if len(steps) != 1 || steps[0].Name != "assumeRole" || steps[0].OK {
+		t.Errorf("steps %+v", steps)
+	}
 	e, ok := errors.AsType[*Error](err)
 	if !ok {
 		t.Fatalf("Test: %v, want *Error", err)

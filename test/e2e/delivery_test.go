@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
@@ -72,7 +73,7 @@ func TestTestDelivery(t *testing.T) {
 		t.Fatalf("test of the drain: %+v, %v", result, err)
 	}
 	delivery := auditdrain.DrainTestInput{Schemas: auditdrain.AuditLogSchemas(), Delivery: tm.targets[0].delivery()}
-	if result, err := s.api.TestDelivery(t.Context(), tm.team, delivery); err != nil || result != (auditdrain.DrainTestResult{}) {
+	if result, err := s.api.TestDelivery(t.Context(), tm.team, delivery); err != nil || !reflect.DeepEqual(result, auditdrain.DrainTestResult{}) {
 		t.Fatalf("test without a drain: %+v, %v", result, err)
 	}
 	s.stop()

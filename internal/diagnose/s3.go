@@ -1,0 +1,371 @@
+package diagnose
+
+import (
+	"encoding/xml"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/auditdrain/auditdrain"
+	"github.com/auditdrain/auditdrain/internal/iam"
+)
+
+// The causes of what S3 refuses, for programs.
+const (
+	CausePermissions       auditdrain.CauseCode = "permissions_policy"       // of the role; none allows it
+	CauseResource          auditdrain.CauseCode = "permissions_resource"     // allows another path
+	CauseTestPath          auditdrain.CauseCode = "permissions_test_path"    // allows events, but nothing under test/
+	CauseACLAction         auditdrain.CauseCode = "permissions_acl"          // lacks s3:PutObjectAcl
+	CauseIdentityDeny      auditdrain.CauseCode = "permissions_deny"         // a Deny statement of the role's
+	CauseBoundary          auditdrain.CauseCode = "permissions_boundary"     //
+	CauseSCP               auditdrain.CauseCode = "scp"                      //
+	CauseRCP               auditdrain.CauseCode = "rcp"                      //
+	CauseVPCEndpoint       auditdrain.CauseCode = "vpc_endpoint_policy"      // ours
+	CauseBucketDeny        auditdrain.CauseCode = "bucket_policy_deny"       // for another reason than those below
+	CauseBucketEncryption  auditdrain.CauseCode = "bucket_policy_encryption" // demands or forbids the header
+	CauseBucketACL         auditdrain.CauseCode = "bucket_policy_acl"        // likewise
+	CauseBucketAccount     auditdrain.CauseCode = "bucket_account"           // the bucket is another account's
+	CauseBucketNetwork     auditdrain.CauseCode = "bucket_outside_caller"    // callers from outside are kept out
+	CauseBucketMissing     auditdrain.CauseCode = "bucket_missing"           //
+	CauseRegion            auditdrain.CauseCode = "region"                   //
+	CauseACLsDisabled      auditdrain.CauseCode = "acls_disabled"            //
+	CauseObjectLock        auditdrain.CauseCode = "object_lock_digest"       //
+	CauseDigest            auditdrain.CauseCode = "digest"                   // bytes changed on the way
+	CauseSession           auditdrain.CauseCode = "session_expired"          //
+	CauseOptInRegion       auditdrain.CauseCode = "opt_in_region"            //
+	CauseGlobalSTS         auditdrain.CauseCode = "sts_global_endpoint"      // tokens are not valid everywhere
+	CauseKeyTooLong        auditdrain.CauseCode = "key_too_long"             //
+	CauseEncryptionUnknown auditdrain.CauseCode = "encryption_not_supported" //
+)
+
+// s3Refused explains refusals of PutObject.
+func (r *refusal) s3Refused() {
+	if strings.HasPrefix(r.Code, "KMS.") {
+		r.kmsRefused()
+		return
+	}
+	switch r.Code {
+	case "AccessDenied", "AccessDeniedException":
+		r.putDenied()
+	case "NoSuchBucket":
+		r.add(auditdrain.Cause{
+			Code: CauseBucketMissing, Confirmed: true, Who: auditdrain.ActorTeamAdmin,
+			Text:   fmt.Sprintf("There is no bucket %q.", r.grant.Bucket),
+			Fix:    "Correct the bucket's name in the drain's endpoint, or create the bucket in the account of the role.",
+			Change: r.field("delivery.endpoint", "s3://NAME-OF-AN-EXISTING-BUCKET"),
+		})
+	case "PermanentRedirect", "TemporaryRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException":
+		r.region()
+	case "AccessControlListNotSupported":
+		r.add(auditdrain.Cause{
+			Code: CauseACLsDisabled, Confirmed: true, Who: auditdrain.ActorTeamAdmin,
+			Text:   fmt.Sprintf("ACLs are disabled on the bucket %s (Object Ownership: bucket owner enforced), but the drain sends the object ACL %q.", r.grant.Bucket, r.delivery.ObjectACL),
+			Fix:    "Set the drain's Object ACL to none; the bucket's owner owns all its objects anyway.",
+			Change: r.field("delivery.objectAcl", ""),
+		})
+	case "InvalidRequest":
+		if strings.Contains(r.Message, "Object Lock") {
+			r.add(auditdrain.Cause{
+				Code: CauseObjectLock, Confirmed: true, Who: auditdrain.ActorOperator,
+				Text: "The bucket has Object Lock, and the request arrived without a checksum, although the service always sends one.",
+				Fix:  "Look for a proxy between the service and S3 that drops the header x-amz-checksum-sha256.",
+			})
+		}
+	case "BadDigest", "XAmzContentSHA256Mismatch", "InvalidDigest", "IncompleteBody":
+		r.add(auditdrain.Cause{
+			Code: CauseDigest, Confirmed: true, Who: auditdrain.ActorOperator,
+			Text: "The object's bytes arrived at S3 other than they were sent.",
+			Fix:  "Deliveries are repeated; if it lasts, look for a proxy between the service and S3 that changes bodies.",
+		})
+	case "ExpiredToken", "TokenRefreshRequired":
+		r.add(auditdrain.Cause{
+			Code: CauseSession, Confirmed: true, Who: auditdrain.ActorNobody,
+			Text: "The session had expired.",
+			Fix:  "A new one is made at once; if it lasts, look at the clock of the machine that the service runs on.",
+		})
+	case "InvalidToken":
+		r.invalidToken()
+	case "InvalidAccessKeyId":
+		r.ownCredentials()
+	case "SignatureDoesNotMatch", "RequestTimeTooSkewed", "RequestExpired":
+		r.signature()
+	case "KeyTooLongError":
+		r.add(auditdrain.Cause{
+			Code: CauseKeyTooLong, Confirmed: true, Who: auditdrain.ActorTeamAdmin,
+			Text:   "The object's key is longer than S3 takes (1,024 bytes).",
+			Fix:    "Use a shorter prefix in the drain's endpoint.",
+			Change: r.field("delivery.endpoint", "s3://"+r.grant.Bucket+"/audit-logs"),
+		})
+	case "InvalidEncryptionAlgorithmError":
+		r.add(auditdrain.Cause{
+			Code: CauseEncryptionUnknown, Confirmed: true, Who: auditdrain.ActorTeamAdmin,
+			Text:   fmt.Sprintf("This store does not know the encryption %q.", r.delivery.ServerSideEncryption),
+			Fix:    "Leave Encryption out of the drain, and let the bucket's default encryption decide.",
+			Change: r.field("delivery.serverSideEncryption", ""),
+		})
+	}
+}
+
+func (r *refusal) field(name, value string) *auditdrain.Change {
+	return &auditdrain.Change{Where: "the drain", Field: name, Value: value}
+}
+
+// putDenied tells apart what shares 403 AccessDenied. S3 names action and kind
+// of policy to callers of the bucket's own account or organization.
+func (r *refusal) putDenied() {
+	if strings.HasPrefix(r.denial.action, "kms:") {
+		r.kmsDenied()
+		return
+	}
+	switch by := r.denial.by; {
+	case by == "identity-based policy" && r.denial.explicit:
+		r.add(auditdrain.Cause{
+			Code: CauseIdentityDeny, Confirmed: true, Who: auditdrain.ActorRoleAdmin,
+			Text: fmt.Sprintf("A Deny statement in a permissions policy of %s forbids %s on %s.", r.RoleARN, r.denial.action, r.denial.resource),
+			Fix:  "Remove that statement, or except the drain's objects from it.",
+			Change: &auditdrain.Change{
+				Where: "the Deny statement in the permissions policies of " + r.RoleARN, Statement: `"NotResource": "` + r.grant.ObjectsARN() + `"`,
+			},
+		})
+	case by == "identity-based policy" && r.denial.action == "s3:PutObjectAcl":
+		r.add(auditdrain.Cause{
+			Code: CauseACLAction, Confirmed: true, Who: auditdrain.ActorRoleAdmin,
+			Text:   fmt.Sprintf("The drain sends the object ACL %q, and no permissions policy of %s allows s3:PutObjectAcl.", r.delivery.ObjectACL, r.RoleARN),
+			Fix:    "Add s3:PutObjectAcl to the statement that allows s3:PutObject; or, if the bucket needs no ACL, set the drain's Object ACL to none.",
+			Change: r.writeStatement(),
+		})
+	case by == "identity-based policy":
+		r.notPermitted()
+	case by == "permissions boundary":
+		r.add(auditdrain.Cause{
+			Code: CauseBoundary, Confirmed: true, Who: auditdrain.ActorRoleAdmin,
+			Text:   fmt.Sprintf("The permissions boundary of %s does not allow %s, whatever its policies say.", r.RoleARN, r.denial.action),
+			Fix:    "Allow it in the boundary, or remove the boundary from the role.",
+			Change: &auditdrain.Change{Where: "permissions boundary of " + r.RoleARN, Statement: r.grant.WriteStatement()},
+		})
+	case by == "session policy":
+		r.add(auditdrain.Cause{
+			Code: CauseSessionPolicy, Confirmed: true, Who: auditdrain.ActorOperator,
+			Text: fmt.Sprintf("The policy that restricts our own session does not allow %s on %s.", r.denial.action, r.denial.resource),
+			Fix:  "This is a fault of the service: report it with this answer.",
+		})
+	case by == "service control policy":
+		r.add(r.organization(CauseSCP, "service control policy", "the role's account "+r.grant.Account()))
+	case by == "resource control policy":
+		r.add(r.organization(CauseRCP, "resource control policy", "the bucket's account"))
+	case strings.HasPrefix(by, "VPC endpoint"):
+		r.add(auditdrain.Cause{
+			Code: CauseVPCEndpoint, Confirmed: true, Who: auditdrain.ActorOperator,
+			Text: "The policy of the VPC endpoint through which the platform reaches S3 does not let this write pass.",
+			Fix:  "Allow s3:PutObject on customers' buckets in the endpoint's policy.",
+			Change: &auditdrain.Change{
+				Where: "policy of the platform's VPC endpoint for S3", Statement: r.grant.WriteStatement(),
+			},
+		})
+	case by == "resource-based policy" && r.denial.explicit:
+		r.bucketDenied()
+	case by == "resource-based policy":
+		c := r.otherAccount()
+		c.Confirmed = true // in the bucket's account none is needed
+		r.add(c)
+	default:
+		r.unexplained()
+	}
+}
+
+// notPermitted explains that no policy of the role allows s3:PutObject here.
+func (r *refusal) notPermitted() {
+	for _, a := range r.findings.permitted {
+		switch a.varies {
+		case otherKey:
+			r.first(auditdrain.Cause{
+				Code: CauseTestPath, Who: auditdrain.ActorRoleAdmin,
+				Text:   fmt.Sprintf("The permissions policy of %s allows events to be written (such as %s), but nothing under test/: its Resource is narrower than the endpoint.", r.RoleARN, a.key),
+				Fix:    fmt.Sprintf("Make the Resource of that statement %s: test deliveries write under %s.", r.grant.ObjectsARN(), r.testPath()),
+				Change: r.writeStatement(),
+			})
+		case prefixItself, documentsPrefix:
+			r.first(auditdrain.Cause{
+				Code: CauseResource, Who: auditdrain.ActorRoleAdmin,
+				Text:   fmt.Sprintf("The permissions policy of %s is for another path: it allows %s to be written.", r.RoleARN, "s3://"+r.grant.Bucket+"/"+a.key),
+				Fix:    fmt.Sprintf("Make the Resource of that statement %s.", r.grant.ObjectsARN()),
+				Change: r.writeStatement(),
+			})
+		}
+	}
+	if len(r.causes) > 0 {
+		return
+	}
+	r.add(r.permissions())
+	r.add(auditdrain.Cause{
+		Code: CauseResource, Who: auditdrain.ActorRoleAdmin,
+		Text:   fmt.Sprintf("The policy is attached to it, but its Resource does not match %s.", r.grant.ObjectsARN()),
+		Fix:    "Make that the Resource of the statement that allows s3:PutObject.",
+		Change: r.writeStatement(),
+	})
+}
+
+func (r *refusal) permissions() auditdrain.Cause {
+	return auditdrain.Cause{
+		Code: CausePermissions, Who: auditdrain.ActorRoleAdmin,
+		Text:   fmt.Sprintf("No permissions policy that allows s3:PutObject is attached to %s; it may be attached to another role.", r.RoleARN),
+		Fix:    "Attach a policy with this statement to exactly that role, or put the ARN of the role that has it into the drain.",
+		Change: r.writeStatement(),
+	}
+}
+
+func (r *refusal) writeStatement() *auditdrain.Change {
+	return &auditdrain.Change{Where: "permissions policy of " + r.RoleARN, Statement: r.grant.WriteStatement()}
+}
+
+func (r *refusal) testPath() string {
+	if r.grant.Prefix == "" {
+		return "test/"
+	}
+	return r.grant.Prefix + "/test/"
+}
+
+func (r *refusal) organization(code auditdrain.CauseCode, policy, of string) auditdrain.Cause {
+	text := fmt.Sprintf("No %s of the AWS organization of %s allows %s.", policy, of, r.denial.action)
+	if r.denial.explicit {
+		text = fmt.Sprintf("A %s of the AWS organization of %s forbids %s.", policy, of, r.denial.action)
+	}
+	return auditdrain.Cause{
+		Code: code, Confirmed: true, Who: auditdrain.ActorOrgAdmin, Text: text,
+		Fix:    fmt.Sprintf("Let it except %s on %s; no policy of the role or bucket can.", r.RoleARN, r.grant.ObjectsARN()),
+		Change: &auditdrain.Change{Where: policy + " of the organization", Statement: r.grant.WriteStatement()},
+	}
+}
+
+// bucketDenied explains a Deny statement of the bucket's policy.
+func (r *refusal) bucketDenied() {
+	for _, a := range r.findings.permitted {
+		switch a.varies {
+		case otherEncryption:
+			r.first(auditdrain.Cause{
+				Code: CauseBucketEncryption, Who: auditdrain.ActorTeamAdmin,
+				Text:   fmt.Sprintf("A Deny statement in the policy of the bucket %s demands %s; the drain sends %s.", r.grant.Bucket, encryption(a.delivery), encryption(r.delivery)),
+				Fix:    fmt.Sprintf("Set the drain's Encryption to %s.", orNone(a.delivery.ServerSideEncryption)),
+				Change: r.field("delivery.serverSideEncryption", a.delivery.ServerSideEncryption),
+			})
+		case otherACL:
+			r.first(auditdrain.Cause{
+				Code: CauseBucketACL, Who: auditdrain.ActorTeamAdmin,
+				Text:   fmt.Sprintf("A Deny statement in the policy of the bucket %s demands the object ACL %s; the drain sends %s.", r.grant.Bucket, orNone(a.delivery.ObjectACL), orNone(r.delivery.ObjectACL)),
+				Fix:    fmt.Sprintf("Set the drain's Object ACL to %s; the role's policy has to allow s3:PutObjectAcl if it is not none.", orNone(a.delivery.ObjectACL)),
+				Change: r.field("delivery.objectAcl", a.delivery.ObjectACL),
+			})
+		}
+	}
+	if len(r.causes) > 0 {
+		return
+	}
+	r.add(auditdrain.Cause{
+		Code: CauseBucketDeny, Confirmed: true, Who: auditdrain.ActorBucketOwner,
+		Text: fmt.Sprintf("A Deny statement in the policy of the bucket %s forbids %s; common ones are about who calls, from which network or VPC endpoint, with which headers.", r.grant.Bucket, r.denial.action),
+		Fix:  fmt.Sprintf("Find the Deny statement that matches, and except the role from it by this condition."),
+		Change: &auditdrain.Change{
+			Where:     "the Deny statement in the policy of bucket " + r.grant.Bucket,
+			Statement: `"Condition": {"ArnNotEquals": {"aws:PrincipalArn": "` + r.RoleARN + `"}}`,
+		},
+	})
+}
+
+func encryption(d auditdrain.Delivery) string {
+	if d.ServerSideEncryption == "" {
+		return "no encryption header"
+	}
+	return fmt.Sprintf("the encryption header %q", d.ServerSideEncryption)
+}
+
+func orNone(value string) string {
+	if value == "" {
+		return "none"
+	}
+	return fmt.Sprintf("%q", value)
+}
+
+// unexplained is a plain "Access Denied". AWS gives no more to callers from
+// outside of the bucket's account and organization, which the role would be
+// only if the bucket is another account's; other stores never give more.
+func (r *refusal) unexplained() {
+	for _, a := range r.findings.permitted {
+		if a.varies == otherKey || a.varies == prefixItself || a.varies == documentsPrefix {
+			r.notPermitted()
+			return
+		}
+	}
+	outside := auditdrain.Cause{
+		Code: CauseBucketNetwork, Who: auditdrain.ActorBucketOwner,
+		Text: fmt.Sprintf("The bucket %s, or the organization that it is in, keeps callers from outside out.", r.grant.Bucket),
+		Fix:  fmt.Sprintf("Except %s from the bucket's policy or the organization's resource control policy.", r.RoleARN),
+	}
+	if r.fromAWS() {
+		r.add(r.otherAccount())
+		r.add(outside)
+		return
+	}
+	r.add(r.permissions())
+	r.add(r.otherAccount())
+	r.add(outside)
+}
+
+// fromAWS reports whether AWS itself has answered, and not a store that is
+// compatible with it.
+func (r *refusal) fromAWS() bool {
+	_, suffix := iam.Partition(r.grant.Region)
+	return strings.HasSuffix(r.Host, "."+suffix) || strings.HasSuffix(r.Host, ".api.aws")
+}
+
+func (r *refusal) otherAccount() auditdrain.Cause {
+	return auditdrain.Cause{
+		Code: CauseBucketAccount, Who: auditdrain.ActorTeamAdmin,
+		Text:   fmt.Sprintf("The bucket %s does not belong to account %s, whose role the drain uses: role and bucket have to be of the same account.", r.grant.Bucket, r.grant.Account()),
+		Fix:    "Use a role of the bucket's account, or a bucket of the role's.",
+		Change: r.field("delivery.roleArn", "the ARN of a role in the bucket's account"),
+	}
+}
+
+// region explains that the bucket is elsewhere. AWS says where in a header or,
+// if the signature was for another region, in the body.
+func (r *refusal) region() {
+	actual := http.Header(r.Headers).Get("x-amz-bucket-region")
+	if actual == "" {
+		var body struct{ Region string }
+		_ = xml.Unmarshal([]byte(r.Body), &body) // a body of another form names no region
+		actual = body.Region
+	}
+	if r.Code == "AuthorizationHeaderMalformed" && actual == "" {
+		return // there are other reasons for it
+	}
+	c := auditdrain.Cause{
+		Code: CauseRegion, Confirmed: true, Who: auditdrain.ActorTeamAdmin,
+		Text:   fmt.Sprintf("The bucket %s is in the region %s, not in %s.", r.grant.Bucket, actual, r.delivery.Region),
+		Fix:    fmt.Sprintf("Set the drain's region to %s.", actual),
+		Change: r.field("delivery.region", actual),
+	}
+	if actual == "" {
+		c.Text = fmt.Sprintf("The bucket %s is in another region than %s.", r.grant.Bucket, r.delivery.Region)
+		c.Fix = "Look up the bucket's region in the S3 console, and set it in the drain."
+		c.Change = r.field("delivery.region", "the bucket's region")
+	}
+	r.add(c)
+}
+
+// invalidToken explains a session token that the bucket's region does not
+// take.
+func (r *refusal) invalidToken() {
+	r.add(auditdrain.Cause{
+		Code: CauseOptInRegion, Who: auditdrain.ActorRoleAdmin,
+		Text: fmt.Sprintf("The region %s is not enabled in account %s.", r.delivery.Region, r.grant.Account()),
+		Fix:  "Enable it in that account: console, Account, AWS Regions.",
+		Change: &auditdrain.Change{
+			Where: "AWS Regions of account " + r.grant.Account(), Value: r.delivery.Region + " enabled",
+		},
+	})
+	r.add(auditdrain.Cause{
+		Code: CauseGlobalSTS, Who: auditdrain.ActorOperator,
+		Text: "The session was made by STS's global endpoint, whose tokens are not valid in regions that have to be enabled.",
+		Fix:  "Let the service use a regional endpoint: set AWS_REGION, and AWS_STS_REGIONAL_ENDPOINTS=regional; no AWS_ENDPOINT_URL_STS of sts.amazonaws.com.",
+	})
+}
