@@ -12,8 +12,35 @@ import (
 
 // SyntaxError says where and why a document is not a valid policy.
 type SyntaxError struct {
+	Offset       int // in bytes
 	Line, Column int // 1-based; columns count bytes
 	Msg          string
+}
+
+// SyntaxErrorAt returns the error msg for an offset of data, which may be its end.
+func SyntaxErrorAt(data []byte, offset int, msg string) *SyntaxError {
+	offset = min(offset, len(data))
+	before := data[:offset]
+	return &SyntaxError{
+		Offset: offset,
+		Line:   bytes.Count(before, []byte("\n")) + 1,
+		Column: len(before) - (bytes.LastIndexByte(before, '\n') + 1) + 1,
+		Msg:    msg,
+	}
+}
+
+// JSONError returns err, which a jsontext.Decoder has returned for data, in the words of Parse.
+func JSONError(data []byte, err error) *SyntaxError {
+	var syntax *jsontext.SyntacticError
+	switch {
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return SyntaxErrorAt(data, len(data), "the document ends too early")
+	case !errors.As(err, &syntax):
+		return SyntaxErrorAt(data, len(data), err.Error())
+	case errors.Is(err, jsontext.ErrDuplicateName):
+		return SyntaxErrorAt(data, int(syntax.ByteOffset), fmt.Sprintf("%q is there twice", syntax.JSONPointer.LastToken()))
+	}
+	return SyntaxErrorAt(data, int(syntax.ByteOffset), strings.TrimPrefix(syntax.Err.Error(), "jsontext: "))
 }
 
 func (e *SyntaxError) Error() string {
@@ -26,13 +53,17 @@ func (e *SyntaxError) Error() string {
 // everywhere. A bucket policy without Principal, say, is read, and then applies to nobody; a Principal in an
 // identity-based policy is not looked at.
 func Parse(data []byte) (*Policy, error) {
-	p := &parser{data: data, dec: jsontext.NewDecoder(bytes.NewReader(data))}
+	p := &parser{dec: jsontext.NewDecoder(bytes.NewReader(data))}
 	policy, err := p.policy()
 	if err == nil {
 		err = p.end()
 	}
-	if err != nil {
-		return nil, p.syntaxError(err)
+	var found *problem
+	switch {
+	case errors.As(err, &found):
+		return nil, SyntaxErrorAt(data, int(found.at), found.msg)
+	case err != nil:
+		return nil, JSONError(data, err)
 	}
 	return policy, nil
 }
@@ -49,8 +80,7 @@ func MustParse(doc string) *Policy {
 // parser reads a document value by value, so that each error knows its place. The decoder refuses duplicate names and
 // invalid UTF-8.
 type parser struct {
-	data []byte
-	dec  *jsontext.Decoder
+	dec *jsontext.Decoder
 }
 
 // value is a string, or a number or boolean as written, and where it starts.
@@ -70,28 +100,6 @@ func (e *problem) Error() string { return e.msg }
 
 func problemf(at int64, format string, args ...any) error {
 	return &problem{at, fmt.Sprintf(format, args...)}
-}
-
-func (p *parser) syntaxError(err error) *SyntaxError {
-	at, msg := int64(len(p.data)), err.Error()
-	var found *problem
-	var syntax *jsontext.SyntacticError
-	switch {
-	case errors.As(err, &found):
-		at, msg = found.at, found.msg
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		msg = "the document ends too early"
-	case errors.As(err, &syntax) && errors.Is(err, jsontext.ErrDuplicateName):
-		at, msg = syntax.ByteOffset, fmt.Sprintf("%q is there twice", syntax.JSONPointer.LastToken())
-	case errors.As(err, &syntax):
-		at, msg = syntax.ByteOffset, strings.TrimPrefix(syntax.Err.Error(), "jsontext: ")
-	}
-	before := p.data[:min(at, int64(len(p.data)))]
-	return &SyntaxError{
-		Line:   bytes.Count(before, []byte("\n")) + 1,
-		Column: len(before) - (bytes.LastIndexByte(before, '\n') + 1) + 1,
-		Msg:    msg,
-	}
 }
 
 func (p *parser) policy() (*Policy, error) {
