@@ -218,6 +218,61 @@ func TestHostMustBeSigned(t *testing.T) {
 	}
 }
 
+// Authorization headers that are wrong before any signature is looked at.
+func TestAuthorizationRefusals(t *testing.T) {
+	whole := func(header string) func(*attempt) {
+		return func(a *attempt) { a.tamper = func(r *http.Request) { r.Header.Set("Authorization", header) } }
+	}
+	const malformed = "The authorization header is malformed; "
+	var refusals []refusal
+	for _, tt := range []struct {
+		name, old, new string
+		message        string
+	}{
+		{"two components", ", SignedHeaders", "; SignedHeaders", "the authorization header requires three components: Credential, SignedHeaders, and Signature."},
+		{"a component without a value", "Signature=", "Signature-", ""},
+		{"no credential", "Credential=", "Cred=", "missing Credential."},
+		{"no signed headers", "SignedHeaders=", "Headers=", "missing SignedHeaders."},
+		{"no signature", "Signature=", "Sig=", "missing Signature."},
+		{"half a credential", "/s3/aws4_request", "/s3", `the Credential is mal-formed; expecting "<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request".`},
+		{"terminal", "/aws4_request", "/aws5_request", `incorrect terminal "aws5_request". This endpoint uses "aws4_request".`},
+		{"service", "/s3/", "/sts/", `incorrect service "sts". This endpoint belongs to "s3".`},
+		{"date is none", "/DATE/", "/2026-11-22/", `incorrect date format "2026-11-22". This date in the credential must be in the format "yyyyMMdd".`},
+		{"date is another", "/DATE/", "/20130524/", "Invalid credential date. Date is not the same as X-Amz-Date."},
+	} {
+		want := refusal{name: tt.name, status: 400, code: "AuthorizationHeaderMalformed", attempt: func(a *attempt) {
+			a.tamper = replaceAuthorization(strings.ReplaceAll(tt.old, "DATE", a.time.UTC().Format("20060102")), tt.new)
+		}}
+		if tt.message != "" {
+			want.message = malformed + tt.message
+		}
+		refusals = append(refusals, want)
+	}
+	checkRefusals(t, append(refusals, []refusal{
+		{
+			name: "no space", attempt: whole("secret"), status: 400, code: "InvalidArgument",
+			message: "Authorization header is invalid -- one and only one ' ' (space) required", element: [2]string{"ArgumentValue", "secret"},
+		},
+		{
+			name: "another mechanism", attempt: whole("Bearer secret"), status: 400, code: "InvalidArgument",
+			message: "Unsupported Authorization Type", element: [2]string{"ArgumentValue", "Bearer secret"},
+		},
+		{
+			name:    "payload's hash is none",
+			attempt: func(a *attempt) { a.hash = "SIGNED-PAYLOAD" },
+			status:  400, code: "InvalidArgument", element: [2]string{"ArgumentValue", "SIGNED-PAYLOAD"},
+			message: "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, STREAMING-UNSIGNED-PAYLOAD-TRAILER, STREAMING-AWS4-HMAC-SHA256-PAYLOAD, " +
+				"STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER, STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD, STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD-TRAILER or a valid sha256 value.",
+		},
+		{
+			name: "STS: terminal", form: map[string][]string{},
+			attempt: func(a *attempt) { a.tamper = replaceAuthorization("/aws4_request", "/aws5_request") },
+			status:  403, code: "SignatureDoesNotMatch",
+			message: "Credential should be scoped with a valid terminator: 'aws4_request', not 'aws5_request'. ",
+		},
+	}...))
+}
+
 // Nothing that a request may say of itself gets it in, or brings the Sim down.
 func FuzzUnsigned(f *testing.F) {
 	const good = "AWS4-HMAC-SHA256 Credential=AKIAADMIN/20261122/eu-west-1/s3/aws4_request, SignedHeaders=host, Signature=00"

@@ -65,10 +65,9 @@ func (s *Sim) acquainted(caller, owner string) bool {
 // authorizeS3 decides one action on the bucket, or on the object if key is
 // not "".
 func (c *call) authorizeS3(b Bucket, action, key string, context map[string][]string) error {
-	name, _ := partition(b.Region)
-	resource := "arn:" + name + ":s3:::" + b.Name
+	resource := bucketARN(b)
 	if key != "" {
-		resource += "/" + key
+		resource = objectARN(b, key)
 	}
 	all := map[string][]string{
 		"s3:authType":         {"REST-HEADER"},
@@ -76,7 +75,7 @@ func (c *call) authorizeS3(b Bucket, action, key string, context map[string][]st
 		"s3:ResourceAccount":  {b.Account},
 	}
 	for _, h := range []string{"x-amz-acl", "x-amz-server-side-encryption", "x-amz-server-side-encryption-aws-kms-key-id",
-		"x-amz-content-sha256", "if-none-match"} {
+		"x-amz-content-sha256", "if-match", "if-none-match"} {
 		if v := c.req.Header.Get(h); v != "" {
 			all["s3:"+h] = []string{v}
 		}

@@ -17,8 +17,8 @@
 //     never ignored.
 //
 // The operations are sts:AssumeRole and sts:GetCallerIdentity; in S3
-// CreateBucket, HeadBucket, ListObjectsV2, PutObject, GetObject, HeadObject and
-// DeleteObject. One Handler serves both services, in virtual-hosted form
+// CreateBucket, HeadBucket, DeleteBucket, ListObjectsV2, PutObject, GetObject,
+// HeadObject and DeleteObject. One Handler serves both services, in virtual-hosted form
 // (bucket.s3.region.amazonaws.com, bucket.localhost) and path style.
 //
 // Objects outlive the process: a Sim on the same directory sees them once their

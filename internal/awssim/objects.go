@@ -80,8 +80,11 @@ type shard struct {
 }
 
 var (
+	errNoBucket = errors.New("no such bucket")
+	errNotEmpty = errors.New("bucket not empty")
 	errNoObject = errors.New("no such object")
 	errExists   = errors.New("object exists")
+	errNoMatch  = errors.New("object is another")
 	errUnfit    = errors.New("key cannot be a file name")
 )
 
@@ -107,24 +110,45 @@ func (st *objectStore) addBucket(name string) error {
 	return os.MkdirAll(filepath.Join(st.dir, name), 0o755)
 }
 
+// removeBucket removes a bucket's directory, unless an object is in it. What
+// is put there afterwards fails with errNoBucket.
+func (st *objectStore) removeBucket(name string) error {
+	for i := range st.shards {
+		st.shards[i].mu.Lock()
+		defer st.shards[i].mu.Unlock()
+	}
+	keys, err := st.list(name)
+	switch {
+	case err != nil:
+		return err
+	case len(keys) > 0:
+		return errNotEmpty
+	}
+	return os.RemoveAll(filepath.Join(st.dir, name)) // the folders of objects that were removed
+}
+
 // path returns the file of an object. Keys that are no relative path of plain
 // names have none.
 func (st *objectStore) path(bucket, key string) (string, error) {
+	local, err := filepath.Localize(key)
+	if err != nil {
+		return "", errUnfit
+	}
 	for part := range strings.SplitSeq(key, "/") {
-		if part == "" || part == "." || part == ".." || len(part) > 255 || strings.ContainsAny(part, "\x00\\") {
+		if len(part) > 255 {
 			return "", errUnfit
 		}
 	}
-	return filepath.Join(st.dir, bucket, filepath.FromSlash(key)), nil
+	return filepath.Join(st.dir, bucket, local), nil
 }
 
 func (st *objectStore) shard(name string) *shard {
 	return &st.shards[maphash.String(st.seed, name)%uint64(len(st.shards))]
 }
 
-// put writes o's bytes. With onlyNew it fails with errExists if there is an
-// object. It returns o completed.
-func (st *objectStore) put(o Object, body []byte, onlyNew bool) (Object, error) {
+// put writes o's bytes, under a condition that it checks in the same instant.
+// It returns o completed.
+func (st *objectStore) put(o Object, body []byte, condition precondition) (Object, error) {
 	path, err := st.path(o.Bucket, o.Key)
 	if err != nil {
 		return Object{}, err
@@ -148,15 +172,18 @@ func (st *objectStore) put(o Object, body []byte, onlyNew bool) (Object, error) 
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	old, err := sh.lookup(name, path)
-	switch {
-	case err == nil && onlyNew:
-		return Object{}, errExists
-	case err != nil && !errors.Is(err, errNoObject):
+	if err != nil && !errors.Is(err, errNoObject) {
 		return Object{}, err
 	}
 	existed := err == nil
+	if err := condition.check(old, existed); err != nil {
+		return Object{}, err
+	}
 	err = os.Rename(temp, path)
 	if errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Lstat(filepath.Join(st.dir, o.Bucket)); isAbsent(err) {
+			return Object{}, errNoBucket // removed since
+		}
 		if err = os.MkdirAll(filepath.Dir(path), 0o755); err == nil {
 			err = os.Rename(temp, path)
 		}

@@ -12,6 +12,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/auditdrain/auditdrain/internal/awssim"
 )
 
 // Of many conditional writes of a key one succeeds, and its bytes are there.
@@ -50,6 +52,49 @@ func TestConditionalWritesRace(t *testing.T) {
 		}
 	}
 	if r := w.Rewrites(); len(r) != 0 {
+		t.Errorf("rewrites: %+v", r)
+	}
+}
+
+// If-Match writes over the object that it names and over no other, for those
+// who may also read it.
+func TestIfMatch(t *testing.T) {
+	ctx := context.Background()
+	w := newWorld(t)
+	put := func(creds awssim.Credentials, key, body, ifMatch, ifNoneMatch string) (string, error) {
+		in := &s3.PutObjectInput{Bucket: aws.String(bucketName), Key: &key, Body: strings.NewReader(body)}
+		if ifMatch != "" {
+			in.IfMatch = &ifMatch
+		}
+		if ifNoneMatch != "" {
+			in.IfNoneMatch = &ifNoneMatch
+		}
+		out, err := w.s3(creds).PutObject(ctx, in)
+		if err != nil {
+			return "", err
+		}
+		return *out.ETag, nil
+	}
+	one, err := put(admin, objectKey, "one", "", "")
+	must(t, err)
+	_, err = put(w.mustAssume(), objectKey, "two", one, "")
+	wantCode(t, err, 403, "AccessDenied")
+	_, err = put(admin, objectKey, "two", `"`+strings.Repeat("0", 32)+`"`, "")
+	wantCode(t, err, 412, "PreconditionFailed")
+	_, err = put(admin, objectKey+"2", "two", one, "")
+	wantCode(t, err, 404, "NoSuchKey")
+	_, err = put(admin, objectKey, "two", one, "*")
+	wantCode(t, err, 501, "NotImplemented")
+	_, err = put(admin, objectKey, "two", "*", "")
+	wantCode(t, err, 501, "NotImplemented")
+	if len(w.Rewrites()) != 0 {
+		t.Errorf("rewrites: %+v", w.Rewrites())
+	}
+	two, err := put(admin, objectKey, "two", one, "")
+	must(t, err)
+	_, err = put(admin, objectKey, "three", strings.Trim(two, `"`), "")
+	must(t, err)
+	if r := w.Rewrites(); len(r) != 2 {
 		t.Errorf("rewrites: %+v", r)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"hash/crc32"
 	"hash/crc64"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -37,6 +38,19 @@ var checksums = map[string]func() hash.Hash{
 	"sha1":      sha1.New,
 	"sha256":    sha256.New,
 	"sha512":    sha512.New,
+}
+
+// notVerified are those of S3's that are not; of any other S3 itself says that
+// there is no such algorithm.
+var notVerified = []string{"xxhash64", "xxhash3", "xxhash128"}
+
+// defaultChecksum is what S3 keeps of an object that came without one.
+const defaultChecksum = "crc64nvme"
+
+func newChecksum(algorithm string, body []byte) checksum {
+	h := checksums[algorithm]()
+	h.Write(body)
+	return checksum{algorithm, base64.StdEncoding.EncodeToString(h.Sum(nil))}
 }
 
 var (
@@ -78,9 +92,6 @@ func (c *call) readPayload() ([]byte, digests, error) {
 			return fail(err)
 		}
 		if trailer.name != "" {
-			if sent.checksum.name != "" {
-				return fail(multipleChecksums())
-			}
 			sent.checksum = trailer
 		}
 	case strings.HasPrefix(claimed, "STREAMING-"):
@@ -111,43 +122,72 @@ func incompleteBody() *Error {
 	return refusal(http.StatusBadRequest, "IncompleteBody", "The request body terminated unexpectedly")
 }
 
-func multipleChecksums() *Error {
-	return refusal(http.StatusBadRequest, "InvalidRequest", "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.")
+func invalidRequest(message string) *Error {
+	return refusal(http.StatusBadRequest, "InvalidRequest", message)
 }
 
+// readDigests reads the digests in headers, and checks that they go together
+// with each other and with the one that the trailer is going to bring.
 func readDigests(h http.Header) (digests, error) {
 	var d digests
-	if s := h.Get("Content-Md5"); s != "" {
+	if _, ok := h["Content-Md5"]; ok { // even if it is empty
+		s := h.Get("Content-Md5")
 		var err error
 		if d.md5, err = base64.StdEncoding.DecodeString(s); err != nil || len(d.md5) != md5.Size {
 			return d, refusal(http.StatusBadRequest, "InvalidDigest", "The Content-MD5 you specified was invalid.", Element{"Content-MD5", s})
 		}
 	}
 	for header := range h {
-		lower := strings.ToLower(header)
-		name, ok := strings.CutPrefix(lower, checksumPrefix)
-		if !ok || name == "mode" {
+		name, ok := checksumHeader(header)
+		if !ok {
 			continue
 		}
 		if d.checksum.name != "" {
-			return d, multipleChecksums()
+			return d, invalidRequest("Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.")
 		}
 		d.checksum = checksum{name, h.Get(header)}
-		if err := d.checksum.check(); err != nil {
-			return d, err
-		}
+	}
+	announced, trailing := announcedChecksum(h)
+	switch algorithm := strings.ToLower(h.Get("X-Amz-Sdk-Checksum-Algorithm")); {
+	case trailing && d.checksum.name != "":
+		return d, invalidRequest("Expecting a single x-amz-checksum- header")
+	case algorithm == "" || algorithm == d.checksum.name || trailing && algorithm == announced:
+	case trailing || d.checksum.name != "":
+		return d, invalidRequest("Value for x-amz-sdk-checksum-algorithm header is invalid.")
+	default:
+		return d, invalidRequest("x-amz-sdk-checksum-algorithm specified, but no corresponding x-amz-checksum-* or x-amz-trailer headers were found.")
+	}
+	if d.checksum.name != "" {
+		return d, d.checksum.check("header")
 	}
 	return d, nil
 }
 
-// check tells whether the value can be one of its algorithm at all.
-func (c checksum) check() error {
+// checksumHeader returns the algorithm of a header that is a checksum. Some
+// that are called like one are not.
+func checksumHeader(name string) (algorithm string, ok bool) {
+	algorithm, ok = strings.CutPrefix(strings.ToLower(name), checksumPrefix)
+	return algorithm, ok && algorithm != "mode" && algorithm != "algorithm" && algorithm != "type"
+}
+
+// announcedChecksum is the algorithm of the checksum that X-Amz-Trailer says
+// will follow the body.
+func announcedChecksum(h http.Header) (algorithm string, ok bool) {
+	return strings.CutPrefix(strings.ToLower(strings.TrimSpace(h.Get("X-Amz-Trailer"))), checksumPrefix)
+}
+
+// check tells whether the value can be one of its algorithm at all. Where says
+// where it was sent: in a header or a trailing header.
+func (c checksum) check(where string) error {
 	algorithm, ok := checksums[c.name]
-	if !ok {
+	switch {
+	case slices.Contains(notVerified, c.name):
 		return headerNotImplemented(checksumPrefix + c.name)
+	case !ok:
+		return invalidRequest("The algorithm type you specified in x-amz-checksum- header is invalid.")
 	}
 	if sum, err := base64.StdEncoding.DecodeString(c.value); err != nil || len(sum) != algorithm().Size() {
-		return refusal(http.StatusBadRequest, "InvalidRequest", "Value for "+checksumPrefix+c.name+" header is invalid.")
+		return invalidRequest("Value for " + checksumPrefix + c.name + " " + where + " is invalid.")
 	}
 	return nil
 }
@@ -155,22 +195,23 @@ func (c checksum) check() error {
 func (d digests) verify(body []byte) error {
 	if sum := md5.Sum(body); d.md5 != nil && !bytes.Equal(d.md5, sum[:]) {
 		return refusal(http.StatusBadRequest, "BadDigest", "The Content-MD5 you specified did not match what we received.",
-			Element{"ExpectedDigest", base64.StdEncoding.EncodeToString(d.md5)}, Element{"CalculatedDigest", base64.StdEncoding.EncodeToString(sum[:])})
+			Element{"ExpectedDigest", hex.EncodeToString(d.md5)}, Element{"CalculatedDigest", base64.StdEncoding.EncodeToString(sum[:])})
 	}
 	if d.checksum.name == "" {
 		return nil
 	}
-	h := checksums[d.checksum.name]()
-	h.Write(body)
-	if base64.StdEncoding.EncodeToString(h.Sum(nil)) != d.checksum.value {
+	if newChecksum(d.checksum.name, body) != d.checksum {
 		return refusal(http.StatusBadRequest, "BadDigest",
 			"The "+strings.ToUpper(d.checksum.name)+" you specified did not match the calculated checksum.")
 	}
 	return nil
 }
 
+// minChunk is the least size of a chunk that is not the last.
+const minChunk = 8192
+
 // decodeChunks reads the aws-chunked encoding without chunk signatures:
-// "<hex size>\r\n<bytes>\r\n" … "0\r\n<trailer>:<value>\r\n\r\n".
+// "<hex size>\r\n<bytes>\r\n" … "0\r\n[<trailer>:<value>\r\n]\r\n".
 func decodeChunks(h http.Header, wire []byte) ([]byte, checksum, error) {
 	fail := func(err error) ([]byte, checksum, error) { return nil, checksum{}, err }
 	length, err := strconv.Atoi(h.Get("X-Amz-Decoded-Content-Length"))
@@ -181,52 +222,56 @@ func decodeChunks(h http.Header, wire []byte) ([]byte, checksum, error) {
 		return fail(tooLarge())
 	}
 	body := make([]byte, 0, length)
-	for {
+	previous := uint64(minChunk)
+	for n := 1; ; n++ {
 		line, rest, ok := bytes.Cut(wire, []byte("\r\n"))
 		if !ok {
 			return fail(incompleteBody())
 		}
 		size, err := strconv.ParseUint(string(line), 16, 31)
 		if err != nil {
-			return fail(refusal(http.StatusBadRequest, "InvalidRequest", "The chunk size line of the body is malformed"))
+			return fail(incompleteBody())
 		}
 		if size == 0 {
 			wire = rest
 			break
+		}
+		if previous < minChunk {
+			return fail(refusal(http.StatusBadRequest, "InvalidChunkSizeError", "Only the last chunk is allowed to have a size less than 8192 bytes",
+				Element{"Chunk", strconv.Itoa(n)}, Element{"BadChunkSize", strconv.FormatUint(previous, 10)}))
 		}
 		if uint64(len(rest)) < size+2 || string(rest[size:size+2]) != "\r\n" {
 			return fail(incompleteBody())
 		}
 		body = append(body, rest[:size]...)
 		wire = rest[size+2:]
+		previous = size
 	}
 	if len(body) != length {
-		return fail(incompleteBody())
+		return fail(refusal(http.StatusBadRequest, "IncompleteBody", "You did not provide the number of bytes specified by the Content-Length HTTP header",
+			Element{"NumberBytesExpected", strconv.Itoa(length)}, Element{"NumberBytesProvided", strconv.Itoa(len(body))}))
 	}
+	trailer, err := readTrailer(h, wire)
+	return body, trailer, err
+}
 
-	var trailer checksum
-	announced := strings.ToLower(strings.TrimSpace(h.Get("X-Amz-Trailer")))
-	for line := range strings.SplitSeq(string(wire), "\r\n") {
-		if line == "" {
-			continue
-		}
-		name, value, ok := strings.Cut(line, ":")
-		name = strings.ToLower(strings.TrimSpace(name))
-		algorithm, isChecksum := strings.CutPrefix(name, checksumPrefix)
-		if !ok || !isChecksum || name != announced || trailer.name != "" {
-			return fail(malformedTrailer())
-		}
-		trailer = checksum{algorithm, strings.TrimSpace(value)}
+// readTrailer reads what follows the last chunk: the checksum that was
+// announced and nothing else, and an empty line.
+func readTrailer(h http.Header, wire []byte) (checksum, error) {
+	line, ok := bytes.CutSuffix(wire, []byte("\r\n"))
+	announced, trailing := announcedChecksum(h)
+	switch {
+	case !ok || len(line) > 0 && !bytes.HasSuffix(line, []byte("\r\n")):
+		return checksum{}, incompleteBody()
+	case len(line) == 0 && h.Get("X-Amz-Trailer") == "":
+		return checksum{}, nil
 	}
-	if announced != "" && trailer.name == "" {
-		return fail(malformedTrailer())
+	name, value, ok := strings.Cut(string(bytes.TrimSuffix(line, []byte("\r\n"))), ":")
+	if !ok || !trailing || strings.ToLower(strings.TrimSpace(name)) != checksumPrefix+announced {
+		return checksum{}, malformedTrailer()
 	}
-	if trailer.name != "" {
-		if err := trailer.check(); err != nil {
-			return fail(err)
-		}
-	}
-	return body, trailer, nil
+	c := checksum{announced, strings.TrimSpace(value)}
+	return c, c.check("trailing header")
 }
 
 func malformedTrailer() *Error {

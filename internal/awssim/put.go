@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -23,13 +24,22 @@ func (c *call) putObject(b Bucket, body []byte, sent digests) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	onlyNew := h.Get("If-None-Match") == "*"
-	if h.Get("If-None-Match") != "" && !onlyNew {
-		return reply{}, ConditionNotImplemented()
+	condition, err := readPrecondition(h)
+	if err != nil {
+		return reply{}, err
+	}
+	metadata, err := readMetadata(h)
+	if err != nil {
+		return reply{}, err
 	}
 
 	if err := c.authorizeS3(b, "s3:PutObject", c.s3.key, nil); err != nil {
 		return reply{}, err
+	}
+	if condition.etag != "" { // who may not read must not learn it by trying
+		if err := c.authorizeS3(b, "s3:GetObject", c.s3.key, nil); err != nil {
+			return reply{}, err
+		}
 	}
 	if acl != "" {
 		if err := c.authorizeS3(b, "s3:PutObjectAcl", c.s3.key, nil); err != nil {
@@ -61,7 +71,11 @@ func (c *call) putObject(b Bucket, body []byte, sent digests) (reply, error) {
 		KMSKeyARN:       keyARN,
 		ACL:             acl,
 		Writer:          c.who.principal.ARN,
+		Metadata:        metadata,
 		checksum:        sent.checksum,
+	}
+	if o.checksum.name == "" {
+		o.checksum = newChecksum(defaultChecksum, body)
 	}
 	if algorithm != "AES256" {
 		o.ETag = randomHex(16) // no MD5 of anything that a client knows
@@ -74,18 +88,15 @@ func (c *call) putObject(b Bucket, body []byte, sent digests) (reply, error) {
 			o.passing[name] = value
 		}
 	}
-	for name := range h {
-		if meta, ok := strings.CutPrefix(strings.ToLower(name), metaPrefix); ok {
-			if o.Metadata == nil {
-				o.Metadata = map[string]string{}
-			}
-			o.Metadata[meta] = strings.Join(h.Values(name), ",")
-		}
-	}
-	switch o, err = c.sim.objects.put(o, body, onlyNew); {
+	switch o, err = c.sim.objects.put(o, body, condition); {
 	case errors.Is(err, errExists):
-		return reply{}, refusal(http.StatusPreconditionFailed, "PreconditionFailed",
-			"At least one of the pre-conditions you specified did not hold", Element{"Condition", "If-None-Match"})
+		return reply{}, preconditionFailed("If-None-Match")
+	case errors.Is(err, errNoMatch):
+		return reply{}, preconditionFailed("If-Match")
+	case errors.Is(err, errNoObject):
+		return reply{}, noSuchKey(o.Key)
+	case errors.Is(err, errNoBucket):
+		return reply{}, noSuchBucket(b.Name)
 	case errors.Is(err, errUnfit):
 		return reply{}, notSimulated("keys that cannot be file names: " + c.s3.key)
 	case err != nil:
@@ -95,11 +106,70 @@ func (c *call) putObject(b Bucket, body []byte, sent digests) (reply, error) {
 	rep := c.s3Reply(http.StatusOK, nil)
 	rep.header.Set("Etag", `"`+o.ETag+`"`)
 	setEncryption(rep.header, algorithm, keyARN)
-	if sent.checksum.name != "" {
-		rep.header.Set(checksumPrefix+sent.checksum.name, sent.checksum.value)
-		rep.header.Set("X-Amz-Checksum-Type", "FULL_OBJECT")
-	}
+	rep.header.Set(checksumPrefix+o.checksum.name, o.checksum.value)
+	rep.header.Set("X-Amz-Checksum-Type", "FULL_OBJECT")
 	return rep, nil
+}
+
+// precondition is under which condition an object may be written.
+type precondition struct {
+	onlyNew bool   // If-None-Match: *
+	etag    string // If-Match, without quotes; "" for none
+}
+
+// readPrecondition refuses what S3 itself does not implement, which is all but
+// one of "If-None-Match: *" and If-Match with an ETag.
+func readPrecondition(h http.Header) (precondition, error) {
+	p := precondition{onlyNew: h.Get("If-None-Match") == "*", etag: strings.Trim(h.Get("If-Match"), `"`)}
+	switch {
+	case h.Get("If-None-Match") != "" && (!p.onlyNew || p.etag != ""):
+		return p, ConditionNotImplemented()
+	case p.etag == "*":
+		return p, headerNotImplemented("If-Match")
+	}
+	return p, nil
+}
+
+// check tells why a write over old, if there is an object, may not happen.
+func (p precondition) check(old Object, exists bool) error {
+	switch {
+	case p.onlyNew && exists:
+		return errExists
+	case p.etag != "" && !exists:
+		return errNoObject
+	case p.etag != "" && p.etag != old.ETag:
+		return errNoMatch
+	}
+	return nil
+}
+
+func preconditionFailed(condition string) *Error {
+	return refusal(http.StatusPreconditionFailed, "PreconditionFailed",
+		"At least one of the pre-conditions you specified did not hold", Element{"Condition", condition})
+}
+
+// maxMetadata bounds the names and values of an object's metadata together.
+const maxMetadata = 2048
+
+func readMetadata(h http.Header) (map[string]string, error) {
+	var metadata map[string]string
+	size := 0
+	for name, values := range h {
+		meta, ok := strings.CutPrefix(strings.ToLower(name), metaPrefix)
+		if !ok {
+			continue
+		}
+		if metadata == nil {
+			metadata = map[string]string{}
+		}
+		metadata[meta] = strings.Join(values, ",")
+		size += len(meta) + len(metadata[meta])
+	}
+	if size > maxMetadata {
+		return nil, refusal(http.StatusBadRequest, "MetadataTooLarge", "Your metadata headers exceed the maximum allowed metadata size",
+			Element{"Size", strconv.Itoa(size)}, Element{"MaxSizeAllowed", strconv.Itoa(maxMetadata)})
+	}
+	return metadata, nil
 }
 
 // requestedEncryption returns the algorithm for a new object, and the customer

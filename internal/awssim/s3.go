@@ -2,10 +2,7 @@ package awssim
 
 import (
 	"cmp"
-	"encoding/xml"
 	"errors"
-	"fmt"
-	"net"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -48,7 +45,7 @@ func (s *Sim) parseS3(r *http.Request) s3Target {
 
 func s3Op(method string, t s3Target, query url.Values) string {
 	ops := map[string]string{
-		http.MethodPut: "CreateBucket", http.MethodHead: "HeadBucket", http.MethodGet: "ListObjectsV2",
+		http.MethodPut: "CreateBucket", http.MethodHead: "HeadBucket", http.MethodGet: "ListObjectsV2", http.MethodDelete: "DeleteBucket",
 	}
 	switch {
 	case t.bucket == "":
@@ -80,10 +77,11 @@ var (
 		"x-amz-sdk-checksum-algorithm", "x-amz-security-token", "x-amz-trailer", "x-amz-user-agent",
 	}
 	knownHeadersOf = map[string][]string{
-		"CreateBucket": {"x-amz-object-ownership"},
+		"CreateBucket": {"x-amz-bucket-object-lock-enabled", "x-amz-object-ownership"},
+		"DeleteObject": {"x-amz-bypass-governance-retention"},
 		"GetObject":    {"x-amz-checksum-mode"},
 		"HeadObject":   {"x-amz-checksum-mode"},
-		"PutObject":    {"if-none-match", "x-amz-acl", "x-amz-server-side-encryption", "x-amz-server-side-encryption-aws-kms-key-id"},
+		"PutObject":    {"if-match", "if-none-match", "x-amz-acl", "x-amz-server-side-encryption", "x-amz-server-side-encryption-aws-kms-key-id"},
 	}
 )
 
@@ -96,8 +94,7 @@ func unknownHeader(op string, h http.Header) string {
 			slices.Contains(knownHeaders, lower) || slices.Contains(knownHeadersOf[op], lower) {
 			continue
 		}
-		digest := strings.HasPrefix(lower, checksumPrefix) && lower != "x-amz-checksum-mode"
-		if !digest && !(op == "PutObject" && strings.HasPrefix(lower, metaPrefix)) {
+		if _, digest := checksumHeader(name); !digest && !(op == "PutObject" && strings.HasPrefix(lower, metaPrefix)) {
 			return name
 		}
 	}
@@ -121,6 +118,10 @@ func (c *call) doS3() (reply, error) {
 	if err := c.authenticateS3(region); err != nil {
 		return reply{}, err
 	}
+	body, sent, err := c.readPayload()
+	if err != nil {
+		return reply{}, err
+	}
 	if c.s3.op == "" {
 		return reply{}, notSimulated(c.req.Method + " " + c.req.URL.RequestURI())
 	}
@@ -131,15 +132,11 @@ func (c *call) doS3() (reply, error) {
 		return reply{}, refusal(http.StatusBadRequest, "KeyTooLongError", "Your key is too long",
 			Element{"Size", strconv.Itoa(len(c.s3.key))}, Element{"MaxSizeAllowed", strconv.Itoa(maxKey)})
 	}
-	body, sent, err := c.readPayload()
-	if err != nil {
-		return reply{}, err
-	}
 	if creating {
 		return c.createBucket(body)
 	}
 	if !exists {
-		return reply{}, refusal(http.StatusNotFound, "NoSuchBucket", "The specified bucket does not exist", Element{"BucketName", c.s3.bucket})
+		return reply{}, noSuchBucket(c.s3.bucket)
 	}
 	if owner := c.req.Header.Get("X-Amz-Expected-Bucket-Owner"); owner != "" {
 		if !accountRE.MatchString(owner) {
@@ -158,87 +155,11 @@ func (c *call) doS3() (reply, error) {
 		return c.deleteObject(b)
 	case "ListObjectsV2":
 		return c.listObjects(b)
+	case "DeleteBucket":
+		return c.deleteBucket(b)
 	default:
 		return c.headBucket(b)
 	}
-}
-
-func (c *call) headBucket(b Bucket) (reply, error) {
-	if err := c.authorizeS3(b, "s3:ListBucket", "", nil); err != nil {
-		return reply{}, err
-	}
-	rep := c.s3Reply(http.StatusOK, nil)
-	rep.header.Set("X-Amz-Bucket-Region", b.Region)
-	name, _ := partition(b.Region)
-	rep.header.Set("X-Amz-Bucket-Arn", "arn:"+name+":s3:::"+b.Name)
-	return rep, nil
-}
-
-// createBucket adds a bucket to the caller's account. Its configuration is
-// that of any new bucket, but for the ownership that the request asks for.
-func (c *call) createBucket(body []byte) (reply, error) {
-	name := c.s3.bucket
-	if !bucketRE.MatchString(name) || strings.Contains(name, "..") || net.ParseIP(name) != nil {
-		return reply{}, refusal(http.StatusBadRequest, "InvalidBucketName", "The specified bucket is not valid.", Element{"BucketName", name})
-	}
-	var config struct {
-		LocationConstraint string
-	}
-	if len(body) > 0 {
-		if err := xml.Unmarshal(body, &config); err != nil {
-			return reply{}, refusal(http.StatusBadRequest, "MalformedXML", "The XML you provided was not well-formed or did not validate against our published schema")
-		}
-	}
-	region := cmp.Or(config.LocationConstraint, "us-east-1")
-	if endpoint := cmp.Or(c.s3.region, c.scope.region); region != endpoint && endpoint != "us-east-1" {
-		which := cmp.Or(config.LocationConstraint, "unspecified")
-		return reply{}, refusal(http.StatusBadRequest, "IllegalLocationConstraintException",
-			"The "+which+" location constraint is incompatible for the region specific endpoint this request was sent to.")
-	}
-	if !regionRE.MatchString(region) {
-		return reply{}, refusal(http.StatusBadRequest, "InvalidLocationConstraint", "The specified location-constraint is not valid", Element{"LocationConstraint", region})
-	}
-	b := Bucket{Name: name, Account: c.who.principal.Account, Region: region}
-	switch o := c.req.Header.Get("X-Amz-Object-Ownership"); o {
-	case "", "BucketOwnerEnforced":
-	case string(BucketOwnerPreferred), string(ObjectWriter):
-		b.Ownership = Ownership(o)
-	default:
-		return reply{}, invalidArgument("Invalid x-amz-object-ownership header: "+o, "x-amz-object-ownership", o)
-	}
-	if err := c.authorizeS3(b, "s3:CreateBucket", "", map[string][]string{"s3:LocationConstraint": {region}}); err != nil {
-		return reply{}, err
-	}
-	added, err := c.sim.addNewBucket(b)
-	if err != nil {
-		return reply{}, err
-	}
-	if !added {
-		if old, _ := c.sim.bucket(name); old.Account == b.Account {
-			return reply{}, refusal(http.StatusConflict, "BucketAlreadyOwnedByYou",
-				"Your previous request to create the named bucket succeeded and you already own it.", Element{"BucketName", name})
-		}
-		return reply{}, refusal(http.StatusConflict, "BucketAlreadyExists",
-			"The requested bucket name is not available. The bucket namespace is shared by all users of the system. Please select a different name and try again.",
-			Element{"BucketName", name})
-	}
-	rep := c.s3Reply(http.StatusOK, nil)
-	rep.header.Set("Location", "/"+name)
-	return rep, nil
-}
-
-// addNewBucket adds b unless there is a bucket of its name.
-func (s *Sim) addNewBucket(b Bucket) (bool, error) {
-	if err := s.objects.addBucket(b.Name); err != nil {
-		return false, fmt.Errorf("create bucket: %w", err)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if _, ok := s.buckets[b.Name]; ok {
-		return false, nil
-	}
-	s.buckets[b.Name] = b
-	return true, nil
 }
 
 func (c *call) getObject(b Bucket) (reply, error) {
@@ -251,7 +172,7 @@ func (c *call) getObject(b Bucket) (reply, error) {
 		if err := c.authorizeS3(b, "s3:ListBucket", "", nil); err != nil {
 			return reply{}, err
 		}
-		return reply{}, refusal(http.StatusNotFound, "NoSuchKey", "The specified key does not exist.", Element{"Key", c.s3.key})
+		return reply{}, noSuchKey(c.s3.key)
 	}
 	if err != nil {
 		return reply{}, err
@@ -301,6 +222,11 @@ func (c *call) deleteObject(b Bucket) (reply, error) {
 	if err := c.authorizeS3(b, "s3:DeleteObject", c.s3.key, nil); err != nil {
 		return reply{}, err
 	}
+	if c.req.Header.Get("X-Amz-Bypass-Governance-Retention") == "true" {
+		if err := c.authorizeS3(b, "s3:BypassGovernanceRetention", c.s3.key, nil); err != nil {
+			return reply{}, err
+		}
+	}
 	if b.ObjectLock {
 		return reply{}, notSimulated("the delete markers of buckets with Object Lock")
 	}
@@ -310,9 +236,14 @@ func (c *call) deleteObject(b Bucket) (reply, error) {
 	return c.s3Reply(http.StatusNoContent, nil), nil
 }
 
-func objectARN(b Bucket, key string) string {
-	name, _ := partition(b.Region)
-	return "arn:" + name + ":s3:::" + b.Name + "/" + key
+func objectARN(b Bucket, key string) string { return bucketARN(b) + "/" + key }
+
+func noSuchBucket(name string) *Error {
+	return refusal(http.StatusNotFound, "NoSuchBucket", "The specified bucket does not exist", Element{"BucketName", name})
+}
+
+func noSuchKey(key string) *Error {
+	return refusal(http.StatusNotFound, "NoSuchKey", "The specified key does not exist.", Element{"Key", key})
 }
 
 func invalidArgument(message, name, value string) *Error {

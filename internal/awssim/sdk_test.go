@@ -95,40 +95,6 @@ func TestSDKClient(t *testing.T) {
 	}
 }
 
-// A trailer is believed no more than a header.
-func TestTrailerIsVerified(t *testing.T) {
-	for name, tt := range map[string]struct{ body, code string }{
-		"right":             {"5\r\nhello\r\n0\r\nx-amz-checksum-crc32:NhCmhg==\r\n\r\n", ""},
-		"two chunks":        {"2\r\nhe\r\n3\r\nllo\r\n0\r\nx-amz-checksum-crc32:NhCmhg==\r\n\r\n", ""},
-		"wrong":             {"5\r\nhello\r\n0\r\nx-amz-checksum-crc32:AAAAAA==\r\n\r\n", "BadDigest"},
-		"none":              {"5\r\nhello\r\n0\r\n\r\n", "MalformedTrailerError"},
-		"other":             {"5\r\nhello\r\n0\r\nx-amz-checksum-sha1:NhCmhg==\r\n\r\n", "MalformedTrailerError"},
-		"short":             {"4\r\nhell\r\n0\r\nx-amz-checksum-crc32:NhCmhg==\r\n\r\n", "IncompleteBody"},
-		"chunk cut":         {"5\r\nhel", "IncompleteBody"},
-		"chunk size absurd": {"7fffffff\r\nhello\r\n0\r\n\r\n", "IncompleteBody"},
-		"no last chunk":     {"5\r\nhello\r\n", "IncompleteBody"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			a := newWorld(t).newPut()
-			a.body, a.hash = tt.body, "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
-			a.header.Del("X-Amz-Checksum-Crc32")
-			a.header.Set("X-Amz-Trailer", "x-amz-checksum-crc32")
-			a.header.Set("X-Amz-Decoded-Content-Length", "5")
-			a.header.Set("Content-Encoding", "aws-chunked")
-			if got := a.answer(); got.elements["Code"] != tt.code {
-				t.Fatalf("answered %d %s", got.status, got.body)
-			}
-			if tt.code == "" {
-				o, ok, err := a.w.Object(bucketName, objectKey)
-				must(t, err)
-				if !ok || o.Size != 5 || o.ContentEncoding != "" {
-					t.Errorf("object %+v", o)
-				}
-			}
-		})
-	}
-}
-
 // Buckets and objects through the SDK, by one who may do all.
 func TestBucketsAndObjects(t *testing.T) {
 	ctx := context.Background()

@@ -2,11 +2,13 @@ package awssim
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,6 +17,7 @@ import (
 
 const (
 	sigAlgorithm = "AWS4-HMAC-SHA256"
+	sigTerminal  = "aws4_request"
 	sigTime      = "20060102T150405Z"
 	maxSkew      = 15 * time.Minute
 	unsigned     = "UNSIGNED-PAYLOAD"
@@ -23,10 +26,21 @@ const (
 	unsignedTrailer = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
 )
 
-// scope is the credential scope of a signature.
-type scope struct{ date, region, service string }
+// payloadHashes are what may stand for the payload's hash in a signature.
+var payloadHashes = []string{
+	unsigned, unsignedTrailer,
+	"STREAMING-AWS4-HMAC-SHA256-PAYLOAD", "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER",
+	"STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD", "STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD-TRAILER",
+}
 
-func (s scope) String() string { return s.date + "/" + s.region + "/" + s.service + "/aws4_request" }
+var sha256RE = regexp.MustCompile(`^[0-9a-f]{64}$`)
+
+// scope is the credential scope of a signature.
+type scope struct{ date, region, service, terminal string }
+
+func (s scope) String() string {
+	return s.date + "/" + s.region + "/" + s.service + "/" + s.terminal
+}
 
 // authorization is a request's Authorization header, taken apart.
 type authorization struct {
@@ -41,28 +55,45 @@ type authorization struct {
 // parseAuthorization reads an Authorization header of Signature Version 4.
 // The problem, if any, continues S3's "The authorization header is malformed; ".
 func parseAuthorization(header string) (a authorization, problem string) {
-	fields := map[string]string{}
-	for part := range strings.SplitSeq(strings.TrimPrefix(header, sigAlgorithm), ",") {
-		name, value, ok := strings.Cut(strings.TrimSpace(part), "=")
-		if !ok {
-			return a, "the authorization header requires three components: Credential, SignedHeaders, and Signature."
-		}
-		fields[name] = value
-	}
-	a.signature = fields["Signature"]
-	if fields["Credential"] == "" || fields["SignedHeaders"] == "" || a.signature == "" {
+	components := strings.Split(strings.TrimPrefix(header, sigAlgorithm), ",")
+	if len(components) != 3 {
 		return a, "the authorization header requires three components: Credential, SignedHeaders, and Signature."
 	}
-	a.signedHeaders = strings.Split(fields["SignedHeaders"], ";")
-	credential := strings.Split(fields["Credential"], "/")
-	// An access key may contain slashes, the rest of the scope may not.
-	n := len(credential)
-	if n < 5 || credential[n-1] != "aws4_request" {
+	var values [3]string
+	for i, want := range []string{"Credential", "SignedHeaders", "Signature"} {
+		component := strings.TrimSpace(components[i])
+		name, value, ok := strings.Cut(component, "=")
+		switch {
+		case !ok:
+			return a, `the authorization component "` + component + `" is malformed.`
+		case name != want || value == "":
+			return a, "missing " + want + "."
+		}
+		values[i] = value
+	}
+	credential := strings.Split(values[0], "/")
+	if len(credential) != 5 {
 		return a, `the Credential is mal-formed; expecting "<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request".`
 	}
-	a.accessKey = strings.Join(credential[:n-4], "/")
-	a.scope = scope{date: credential[n-4], region: credential[n-3], service: credential[n-2]}
+	a.accessKey = credential[0]
+	a.scope = scope{date: credential[1], region: credential[2], service: credential[3], terminal: credential[4]}
+	a.signedHeaders = strings.Split(values[1], ";")
+	a.signature = values[2]
 	return a, ""
+}
+
+// problem is what S3 finds wrong with a scope by itself, in the form of
+// parseAuthorization's.
+func (s scope) problem() string {
+	switch _, err := time.Parse("20060102", s.date); {
+	case s.service != "s3":
+		return `incorrect service "` + s.service + `". This endpoint belongs to "s3".`
+	case s.terminal != sigTerminal:
+		return `incorrect terminal "` + s.terminal + `". This endpoint uses "` + sigTerminal + `".`
+	case err != nil:
+		return `incorrect date format "` + s.date + `". This date in the credential must be in the format "yyyyMMdd".`
+	}
+	return ""
 }
 
 // readDate takes the request's date, from X-Amz-Date or else from Date, and
@@ -94,7 +125,7 @@ func (a *authorization) sign(secret string, r *http.Request, payloadHash string)
 	hashed := sha256.Sum256([]byte(s.canonicalRequest))
 	s.stringToSign = sigAlgorithm + "\n" + a.date + "\n" + a.scope.String() + "\n" + hex.EncodeToString(hashed[:])
 	key := hmacSHA256([]byte("AWS4"+secret), a.scope.date)
-	for _, part := range []string{a.scope.region, a.scope.service, "aws4_request"} {
+	for _, part := range []string{a.scope.region, a.scope.service, sigTerminal} {
 		key = hmacSHA256(key, part)
 	}
 	s.signature = hex.EncodeToString(hmacSHA256(key, s.stringToSign))
@@ -251,20 +282,25 @@ func (a *authorization) unsignedHeaders(h http.Header) []string {
 func (c *call) authenticateS3(region string) error {
 	r := c.req
 	header := r.Header.Get("Authorization")
+	mechanism, _, ok := strings.Cut(header, " ")
 	switch {
 	case r.URL.Query().Has("X-Amz-Signature"):
 		return notSimulated("presigned URLs")
 	case header == "":
 		return accessDeniedPlain() // anonymous
-	case !strings.HasPrefix(header, sigAlgorithm+" "):
+	case !ok:
+		return invalidArgument("Authorization header is invalid -- one and only one ' ' (space) required", "Authorization", header)
+	case mechanism == "AWS": // Signature Version 2
 		return refusal(http.StatusBadRequest, "InvalidRequest",
 			"The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.")
+	case mechanism != sigAlgorithm:
+		return invalidArgument("Unsupported Authorization Type", "Authorization", header)
 	}
 	malformed := func(problem string, detail ...Element) *Error {
 		return refusal(http.StatusBadRequest, "AuthorizationHeaderMalformed", "The authorization header is malformed; "+problem, detail...)
 	}
 	a, problem := parseAuthorization(header)
-	if problem != "" {
+	if problem = cmp.Or(problem, a.scope.problem()); problem != "" {
 		return malformed(problem)
 	}
 	if !a.readDate(r.Header) {
@@ -278,9 +314,7 @@ func (c *call) authenticateS3(region string) error {
 	}
 	switch {
 	case a.scope.date != a.date[:8]:
-		return malformed(`Invalid credential date "` + a.scope.date + `". This date is not the same as X-Amz-Date: "` + a.date[:8] + `".`)
-	case a.scope.service != "s3":
-		return malformed(`incorrect service "` + a.scope.service + `". This endpoint belongs to "s3".`)
+		return malformed("Invalid credential date. Date is not the same as X-Amz-Date.")
 	case region != "" && a.scope.region != region:
 		return malformed("the region '"+a.scope.region+"' is wrong; expecting '"+region+"'", Element{"Region", region}).
 			withHeader("X-Amz-Bucket-Region", region)
@@ -307,8 +341,12 @@ func (c *call) authenticateS3(region string) error {
 			Element{"HeadersNotSigned", strings.Join(missing, ", ")})
 	}
 	payloadHash := r.Header.Get("X-Amz-Content-Sha256")
-	if payloadHash == "" {
+	switch {
+	case payloadHash == "":
 		return refusal(http.StatusBadRequest, "InvalidRequest", "Missing required header for this request: x-amz-content-sha256")
+	case !slices.Contains(payloadHashes, payloadHash) && !sha256RE.MatchString(payloadHash):
+		return invalidArgument("x-amz-content-sha256 must be "+strings.Join(payloadHashes, ", ")+" or a valid sha256 value.",
+			"x-amz-content-sha256", payloadHash)
 	}
 	if want := a.sign(creds.SecretKey, r, payloadHash); !want.matches(a) {
 		return refusal(http.StatusForbidden, "SignatureDoesNotMatch",
@@ -349,6 +387,8 @@ func (c *call) authenticateSTS() error {
 	who, creds, known := c.sim.secretFor(a.accessKey)
 	region, _ := stsRegion(hostname(r))
 	switch {
+	case a.scope.terminal != sigTerminal:
+		return noMatch("Credential should be scoped with a valid terminator: '" + sigTerminal + "', not '" + a.scope.terminal + "'. ")
 	case a.scope.service != "sts":
 		return noMatch("Credential should be scoped to correct service: 'sts'. ")
 	case region != "" && a.scope.region != region:
