@@ -300,4 +300,7 @@ func printDrain(w io.Writer, d auditdrain.Drain) {
 		field(w, "Failed attempts", strconv.FormatUint(m.Failed, 10))
 		field(w, "Last delivery", when(m.LastDeliveryAt))
 	}
+	if d.Diagnosis != nil {
+		printDiagnosis(w, *d.Diagnosis)
+	}
 }

@@ -162,10 +162,30 @@ func TestDrainTest(t *testing.T) {
 	url := f.start(t)
 	cli(t, url, "", createArgs()...)
 
-	f.test = auditdrain.DrainTestResult{Key: "logs/test/x.jsonl", Duration: 1234}
+	f.test = auditdrain.DrainTestResult{
+		Key: "logs/test/x.jsonl", Duration: 1234,
+		Steps:     []auditdrain.TestStep{{Name: "assumeRole", OK: true, Duration: 1000}, {Name: "putObject", OK: true, Duration: 234}},
+		RoleCheck: &auditdrain.RoleCheck{WithoutExternalID: auditdrain.RoleRefused, OtherExternalID: auditdrain.RoleRefused},
+	}
 	r := cli(t, url, "", "drain", "test", "drn_1")
-	if r.code != 0 || r.stdout != "Delivered:  logs/test/x.jsonl\nTook:       1.234s\n" {
-		t.Errorf("%+v", r)
+	want := `Delivered:   logs/test/x.jsonl
+Took:        1.234s
+AssumeRole:  ok, 1s
+PutObject:   ok, 234ms
+Role check:  safe, refuses callers without this team's external ID
+`
+	if diff := cmp.Diff(want, r.stdout); r.code != 0 || diff != "" {
+		t.Errorf("code %d, %s", r.code, diff)
+	}
+
+	f.test.RoleCheck = &auditdrain.RoleCheck{
+		Unsafe: true, WithoutExternalID: auditdrain.RoleAccepted, OtherExternalID: auditdrain.RoleAccepted, Text: "Add the condition.",
+		Change: &auditdrain.Change{Where: "trust policy of " + testRole, Statement: "{\n  \"Effect\": \"Allow\"\n}"},
+	}
+	r = cli(t, url, "", "drain", "test", "drn_1")
+	want = "Role check:  UNSAFE. Add the condition.\nIn trust policy of " + testRole + ":\n  {\n    \"Effect\": \"Allow\"\n  }\n"
+	if !strings.HasSuffix(r.stdout, want) || r.code != 0 {
+		t.Errorf("code %d:\n%s", r.code, r.stdout)
 	}
 
 	f.test = auditdrain.DrainTestResult{
@@ -179,7 +199,7 @@ func TestDrainTest(t *testing.T) {
 		},
 	}
 	r = cli(t, url, "", "drain", "test", "drn_1")
-	want := `Endpoint:     s3://acme-audit/logs
+	want = `Endpoint:     s3://acme-audit/logs
 Service:      s3
 Operation:    PutObject
 HTTP status:  403
@@ -205,6 +225,46 @@ Body:
 	}
 	if r.code != 1 || r.stderr != "auditdrain: test delivery failed: AccessDenied\n" {
 		t.Errorf("code %d, stderr %q", r.code, r.stderr)
+	}
+
+	f.test.Diagnosis = &auditdrain.Diagnosis{
+		Summary: "S3 did not let us.", Known: true, Docs: "https://docs.aws.amazon.com/x",
+		Causes: []auditdrain.Cause{
+			{Text: "The region is wrong.", Confirmed: true, Who: auditdrain.ActorTeamAdmin, Fix: "Set it.", Change: &auditdrain.Change{Where: "the drain", Field: "delivery.region", Value: "us-west-2"}},
+			{Text: "The ACL is wrong.", Who: auditdrain.ActorTeamAdmin, Fix: "Unset it.", Change: &auditdrain.Change{Where: "the drain", Field: "delivery.objectAcl"}},
+			{Text: "Something \x1b[31melse.", Who: auditdrain.ActorKeyAdmin, Fix: "Enable it.", Change: &auditdrain.Change{Where: "KMS key k"}},
+		},
+		CloudTrail: &auditdrain.CloudTrailLookup{EventSource: "sts.amazonaws.com", EventName: "AssumeRole", RequestID: "REQ1", Account: "123456789012",
+			From: 1779444000000, To: 1779444600000, Note: "Look there.", Command: "aws cloudtrail lookup-events"},
+	}
+	r = cli(t, url, "", "drain", "test", "drn_1")
+	want = `Endpoint:  s3://acme-audit/logs
+
+S3 did not let us.
+
+1. The region is wrong. (certain)
+   Set it. To be done by the administrator of the drain.
+   In the drain: delivery.region = us-west-2
+
+2. The ACL is wrong.
+   Unset it. To be done by the administrator of the drain.
+   In the drain: leave out delivery.objectAcl
+
+3. Something ` + "\uFFFD" + `[31melse.
+   Enable it. To be done by the administrator of the KMS key.
+   It is KMS key k
+
+In CloudTrail of account 123456789012: AssumeRole of sts.amazonaws.com, request id REQ1, from 2026-05-22T10:00:00Z to 2026-05-22T10:10:00Z.
+Look there.
+  aws cloudtrail lookup-events
+
+See https://docs.aws.amazon.com/x
+
+AWS's answer
+Service:      s3
+`
+	if !strings.HasPrefix(r.stdout, want) {
+		t.Error(cmp.Diff(want, r.stdout))
 	}
 
 	r = cli(t, url, "", "drain", "test", "drn_1", "-o", "json")

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,8 +23,11 @@ func newDrainTestCommand(conn *connection) *cobra.Command {
 		Use:   "test ID",
 		Short: "Write a sample event, and show what AWS answered if that fails",
 		Long: `Write a sample event below test/ at the drain's endpoint, exactly as events
-are delivered but with a fresh session. If it fails, print AWS's complete
-answer and exit with 1.`,
+are delivered but with a fresh session. If it fails, say what AWS refused, why
+that may be and what to change, print AWS's complete answer, and exit with 1.
+
+Every test also tries whether the role can be assumed without the team's
+external ID, which AWS has to refuse: any other customer could use it otherwise.`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -37,6 +41,8 @@ answer and exit with 1.`,
 				return err
 			case result.Status == "":
 				return nil
+			case result.Diagnosis != nil: // which has been printed
+				return fmt.Errorf("test delivery failed: %s", result.Diagnosis.Summary)
 			case result.Error == "":
 				return errors.New("test delivery failed")
 			}
@@ -48,14 +54,104 @@ answer and exit with 1.`,
 func printTestResult(w io.Writer, r auditdrain.DrainTestResult) {
 	if r.Status == "" {
 		field(w, "Delivered", r.Key)
-		field(w, "Took", (time.Duration(r.Duration) * time.Millisecond).String())
+		field(w, "Took", milliseconds(r.Duration))
+		printSteps(w, r.Steps)
+		printRoleCheck(w, r.RoleCheck)
 		return
 	}
 	field(w, "Endpoint", r.Endpoint)
-	a := r.AWS
-	if a == nil {
+	printSteps(w, r.Steps)
+	printRoleCheck(w, r.RoleCheck)
+	if r.Diagnosis != nil {
+		printDiagnosis(w, *r.Diagnosis)
+	}
+	if r.AWS != nil {
+		if r.Diagnosis != nil {
+			fmt.Fprint(w, "\nAWS's answer\n")
+		}
+		printAnswer(w, *r.AWS)
+	}
+}
+
+func milliseconds(n int64) string { return (time.Duration(n) * time.Millisecond).String() }
+
+func printSteps(w io.Writer, steps []auditdrain.TestStep) {
+	for _, s := range steps {
+		outcome := "ok"
+		if !s.OK {
+			outcome = "failed"
+		}
+		field(w, map[string]string{"assumeRole": "AssumeRole", "putObject": "PutObject"}[s.Name], outcome+", "+milliseconds(s.Duration))
+	}
+}
+
+func printRoleCheck(w io.Writer, c *auditdrain.RoleCheck) {
+	if c == nil {
 		return
 	}
+	result := "safe, refuses callers without this team's external ID"
+	switch {
+	case c.Unsafe:
+		result = "UNSAFE. " + c.Text
+	case c.WithoutExternalID == auditdrain.RoleUnknown || c.OtherExternalID == auditdrain.RoleUnknown:
+		result = "not found out"
+	}
+	field(w, "Role check", result)
+	if c.Unsafe {
+		printChange(w, "", c.Change)
+	}
+}
+
+// printDiagnosis prints without columns, as one long value would widen them
+// all.
+func printDiagnosis(w io.Writer, d auditdrain.Diagnosis) {
+	fmt.Fprintf(w, "\n%s\n", visible(d.Summary))
+	for i, c := range d.Causes {
+		certainty := ""
+		if c.Confirmed {
+			certainty = " (certain)"
+		}
+		fmt.Fprintf(w, "\n%d. %s%s\n", i+1, visible(c.Text), certainty)
+		fmt.Fprintf(w, "   %s To be done by the %s.\n", visible(c.Fix), visible(string(c.Who)))
+		printChange(w, "   ", c.Change)
+	}
+	if !d.Known {
+		fmt.Fprint(w, "\nThis answer of AWS's is not known to us; it is below, whole.\n")
+	}
+	if l := d.CloudTrail; l != nil {
+		fmt.Fprintf(w, "\nIn CloudTrail of account %s: %s of %s, request id %s, from %s to %s.\n", visible(l.Account), visible(l.EventName), visible(l.EventSource),
+			visible(cmp.Or(l.RequestID, "another")), when(l.From), when(l.To))
+		fmt.Fprintf(w, "%s\n", visible(l.Note))
+		if l.Command != "" {
+			fmt.Fprintf(w, "  %s\n", visible(l.Command))
+		}
+	}
+	if d.Docs != "" {
+		fmt.Fprintf(w, "\nSee %s\n", visible(d.Docs))
+	}
+}
+
+func printChange(w io.Writer, indent string, c *auditdrain.Change) {
+	switch {
+	case c == nil:
+		return
+	case c.Field != "" && c.Value == "":
+		fmt.Fprintf(w, "%sIn %s: leave out %s\n", indent, visible(c.Where), visible(c.Field))
+	case c.Field != "":
+		fmt.Fprintf(w, "%sIn %s: %s = %s\n", indent, visible(c.Where), visible(c.Field), visible(c.Value))
+	case c.Value != "":
+		fmt.Fprintf(w, "%sIn %s: %s\n", indent, visible(c.Where), visible(c.Value))
+	case c.Statement != "":
+		fmt.Fprintf(w, "%sIn %s:\n", indent, visible(c.Where))
+		for line := range strings.Lines(c.Statement) {
+			fmt.Fprintf(w, "%s  %s\n", indent, visible(strings.TrimRight(line, "\n")))
+		}
+	default:
+		fmt.Fprintf(w, "%sIt is %s\n", indent, visible(c.Where))
+	}
+}
+
+func printAnswer(w io.Writer, a auditdrain.AWSAnswer) {
 	field(w, "Service", a.Service)
 	field(w, "Operation", a.Operation)
 	if a.HTTPStatus == 0 {

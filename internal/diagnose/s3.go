@@ -168,7 +168,7 @@ func (r *refusal) putDenied() {
 		c := r.otherAccount()
 		c.Confirmed = true // in the bucket's account none is needed
 		r.add(c)
-	default:
+	case by == "":
 		r.unexplained()
 	}
 }

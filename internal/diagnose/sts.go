@@ -29,12 +29,12 @@ const (
 
 // stsRefused explains refusals of AssumeRole, which are all that STS refuses.
 func (r *refusal) stsRefused() {
-	if r.ownRole() {
-		r.writerRoleRefused()
-		return
-	}
 	switch r.Code {
 	case "AccessDenied", "AccessDeniedException":
+		if r.ownRole() {
+			r.writerRoleRefused()
+			return
+		}
 		r.assumeDenied()
 	case "RegionDisabledException":
 		r.add(auditdrain.Cause{
@@ -89,7 +89,7 @@ func (r *refusal) assumeDenied() {
 	case r.findings.anyID:
 		r.first(r.externalID(fmt.Sprintf("The trust policy of %s names %s, but its condition on sts:ExternalId holds for others and not for %q.",
 			r.RoleARN, r.writer(), r.grant.ExternalID)))
-	case by == "identity-based policy" && r.denial.explicit, by == "identity-based policy", by == "permissions boundary", by == "session policy":
+	case by == "identity-based policy", by == "permissions boundary", by == "session policy":
 		c := r.writerPolicy()
 		c.Confirmed = true
 		r.add(c)
@@ -105,7 +105,8 @@ func (r *refusal) assumeDenied() {
 			Text: fmt.Sprintf("A resource control policy of the AWS organization of account %s keeps others from assuming its roles.", r.grant.Account()),
 			Fix:  fmt.Sprintf("Except %s from it, or the role %s.", r.writer(), r.RoleARN),
 		})
-	case r.denial.explicit: // role trust policy, resource-based policy
+	case by != "" && by != "role trust policy" && by != "resource-based policy": // new to us
+	case r.denial.explicit:
 		r.add(auditdrain.Cause{
 			Code: CauseTrustDeny, Confirmed: true, Who: auditdrain.ActorRoleAdmin,
 			Text: fmt.Sprintf("A Deny statement in the trust policy of %s keeps %s out.", r.RoleARN, r.writer()),

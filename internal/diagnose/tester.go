@@ -1,10 +1,10 @@
 package diagnose
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/auditdrain/auditdrain"
 )
@@ -119,7 +119,7 @@ func (t Tester) probe(ctx context.Context, d auditdrain.Drain, e auditdrain.Even
 		}
 		return found
 	}
-	found.permitted = t.permitted(ctx, d, attempts(d.Delivery, e, parseDenial(answer.Message)))
+	found.permitted = t.permitted(ctx, d, answer.Key, attempts(d.Delivery, e, parseDenial(answer.Message)))
 	return found
 }
 
@@ -185,9 +185,8 @@ func attempts(d auditdrain.Delivery, e auditdrain.Event, why denial) []attempt {
 }
 
 // permitted returns the first of the attempts that S3 would permit, if one is.
-// For a header that a bucket policy demands it is enough that the policy
-// denies it no more.
-func (t Tester) permitted(ctx context.Context, d auditdrain.Drain, all []attempt) []attempt {
+// key is that of the write that was refused.
+func (t Tester) permitted(ctx context.Context, d auditdrain.Drain, key string, all []attempt) []attempt {
 	if len(all) == 0 {
 		return nil
 	}
@@ -195,16 +194,34 @@ func (t Tester) permitted(ctx context.Context, d auditdrain.Drain, all []attempt
 	if err != nil {
 		return nil // nothing more is found out
 	}
+	// What was refused must be refused again: else this store decides in
+	// another order, and its answers would say nothing.
+	if answer, _ := answerOf(try(ctx, d.Delivery, key)); answer.Code != "AccessDenied" {
+		return nil
+	}
 	for _, a := range all {
-		err := try(ctx, a.delivery, a.key)
-		if err == nil {
+		if a.permittedBy(try(ctx, a.delivery, a.key)) {
 			return []attempt{a}
-		}
-		answer, _ := answerOf(err)
-		if why := parseDenial(answer.Message); a.varies == otherEncryption && cmp.Or(why.action, answer.Code) != "s3:PutObject" &&
-			(why.action != "" || answer.Code == "KMS.NotFoundException") {
-			return []attempt{a} // S3 permits it; now KMS refuses
 		}
 	}
 	return nil
+}
+
+// permittedBy reports whether s3:PutObject would be permitted, by what came of
+// the attempt. Another encryption or ACL may need permissions of its own, which
+// are asked for only after that.
+func (a attempt) permittedBy(err error) bool {
+	if err == nil {
+		return true
+	}
+	if a.varies != otherEncryption && a.varies != otherACL {
+		return false
+	}
+	answer, _ := answerOf(err)
+	switch why := parseDenial(answer.Message); {
+	case strings.HasPrefix(answer.Code, "KMS."), answer.Code == "AccessControlListNotSupported":
+		return true
+	default:
+		return strings.HasPrefix(why.action, "kms:") || why.action == "s3:PutObjectAcl"
+	}
 }
