@@ -1,0 +1,266 @@
+#!/usr/bin/env bash
+# Makes the IAM role with which an audit log drain writes into an S3 bucket of this account; the bucket and its KMS key,
+# too, if you want them made. Run again, it brings things to the same state.
+#
+# It needs the AWS CLI, with credentials of the account that has the bucket. It prints the role's ARN, which is the drain's
+# roleArn; all else goes to standard error. Choices are made by variables:
+#
+#   CREATE_BUCKET=true bash THIS_FILE
+set -euo pipefail
+
+create_bucket=${CREATE_BUCKET:-false}
+# Of a bucket that is made: AES256, aws:kms or aws:kms:dsse. aws:kms without a key of yours uses the AWS managed key aws/s3.
+bucket_encryption=${BUCKET_ENCRYPTION:-{{.BucketEncryption}}}
+{{- if .KMSKeyARN}}
+# Add the statement to the policy of the key. false only shows it.
+edit_key_policy=${EDIT_KEY_POLICY:-true}
+{{- else}}
+# Make a customer managed key for the bucket that is made.
+create_key=${CREATE_KEY:-false}
+{{- end}}
+# Object Lock of a bucket that is made: none, GOVERNANCE or COMPLIANCE. With COMPLIANCE nobody can delete an object before
+# its time, not even the account's root.
+object_lock_mode=${OBJECT_LOCK_MODE:-none}
+object_lock_days=${OBJECT_LOCK_DAYS:-365}
+
+# The drain's values. What was not known when this was written has to be given as a variable, too.
+{{- if not .WriterRoleARN}}
+writer_role_arn=${WRITER_ROLE_ARN:?the ARN of the role of the platform}
+{{- end}}
+{{- if not .ExternalID}}
+external_id=${EXTERNAL_ID:?the external ID of your team}
+{{- end}}
+bucket={{if .Bucket}}{{bash .Bucket}}{{else}}${BUCKET:?the name of the bucket}{{end}}
+region={{if .Region}}{{bash .Region}}{{else}}${REGION:?the region of the bucket}{{end}}
+role_name={{bash .RoleName}}
+role_path={{bash .RolePath}}
+kms_key_arn={{bash .KMSKeyARN}}
+
+export AWS_REGION=$region AWS_DEFAULT_REGION=$region AWS_PAGER='' AWS_CLI_FILE_ENCODING=UTF-8
+
+say() { echo "$*" >&2; }
+
+fail() {
+	say "error: $*"
+	exit 1
+}
+
+# document NAME: standard input as a file for the AWS CLI, with what was not known when this was written.
+document() {
+	local text
+	text=$(cat)
+{{- if not .WriterRoleARN}}
+	text=${text//<writer-role-arn>/$writer_role_arn}
+{{- end}}
+{{- if not .ExternalID}}
+	text=${text//<external-id>/$external_id}
+{{- end}}
+{{- if not .Bucket}}
+	text=${text//<bucket-name>/$bucket}
+{{- end}}
+{{- if not .Region}}
+	text=${text//<aws-region>/$region}
+{{- end}}
+{{- if not .AccountKnown}}
+	text=${text//<your-aws-account-id>/$account}
+{{- end}}
+{{- if not .RoleARN}}
+	text=${text//<your-iam-role-arn>/$role_arn}
+{{- end}}
+{{- if not .KMSKeyARN}}
+	text=${text//<your-kms-key-arn>/$kms_key_arn}
+{{- end}}
+	printf '%s\n' "$text" >"$tmp/$1.json"
+}
+
+# patiently COMMAND: a role that has just been made is not known everywhere at once.
+patiently() {
+	local try
+	for try in 1 2 3 4 5 6; do
+		if "$@"; then return; fi
+		say "try $try has failed; the next one is in 5 seconds"
+		sleep 5
+	done
+	"$@"
+}
+
+check() {
+{{- if .KMSKeyARN}}
+	if [ "$create_bucket" = true ] && [ "$bucket_encryption" = AES256 ]; then
+		fail "BUCKET_ENCRYPTION AES256 does not use the key $kms_key_arn: use aws:kms or aws:kms:dsse"
+	fi
+{{- else}}
+	if [ "$create_key" = true ] && [ "$create_bucket" != true ]; then
+		fail "a key is made together with the bucket that uses it: set CREATE_BUCKET=true, too"
+	fi
+	if [ "$create_key" = true ] && [ "$bucket_encryption" = AES256 ]; then
+		fail "BUCKET_ENCRYPTION AES256 uses no key: use aws:kms or aws:kms:dsse"
+	fi
+{{- end}}
+{{- if .NeedsACLs}}
+	if [ "$create_bucket" = true ]; then
+		fail "a bucket that is made here has ACLs disabled, which the drain's objectAcl" {{bash .ACL}} "needs"
+	fi
+{{- end}}
+{{- if not .Region}}
+	case $region in
+	cn-* | us-gov-* | us-iso* | eu-iso* | eusc-*) fail "this was written for partition aws: have it written again, for region $region" ;;
+	esac
+{{- end}}
+	account=$(aws sts get-caller-identity --query Account --output text)
+{{- if .AccountKnown}}
+	if [ "$account" != {{bash .Account}} ]; then
+		fail "these are credentials of account $account, but the drain's role is in {{.Account}}"
+	fi
+{{- end}}
+}
+
+# The role trusts the writer role alone, and only with the external ID: without it, anybody whom the platform serves could
+# make the platform write here (the confused deputy problem). A role that exists gets this trust policy in place of its own.
+make_role() {
+	document trust-policy <<'JSON'
+{{.Trust}}
+JSON
+	if aws iam get-role --role-name "$role_name" >"$tmp/out" 2>"$tmp/err"; then
+		say "role $role_name exists: setting its trust policy"
+		aws iam update-assume-role-policy --role-name "$role_name" --policy-document "file://$tmp/trust-policy.json"
+	elif grep -q NoSuchEntity "$tmp/err"; then
+		say "making role $role_name"
+		aws iam create-role --role-name "$role_name" --path "$role_path" \
+			--description "Writes audit log events into an S3 bucket, and can do nothing else" \
+			--assume-role-policy-document "file://$tmp/trust-policy.json" >"$tmp/out"
+	else
+		fail "$(cat "$tmp/err")"
+	fi
+	role_arn=$(aws iam get-role --role-name "$role_name" --query Role.Arn --output text)
+{{- if .RoleARN}}
+	if [ "$role_arn" != {{bash .RoleARN}} ]; then
+		fail "the role is $role_arn, but the drain's is" {{bash .RoleARN}}
+	fi
+{{- end}}
+}
+{{if not .KMSKeyARN}}
+# The account goes on administering the key with IAM policies, as with any key. Who reads the objects needs kms:Decrypt.
+make_key() {
+	local alias=alias/audit-log-${bucket//./-}
+	if kms_key_arn=$(aws kms describe-key --key-id "$alias" --query KeyMetadata.Arn --output text 2>"$tmp/err"); then
+		say "key $alias exists"
+	elif grep -q NotFoundException "$tmp/err"; then
+		say "making key $alias"
+		document key-policy <<'JSON'
+{{.NewKeyPolicy}}
+JSON
+		kms_key_arn=$(patiently aws kms create-key --description "Audit log objects in $bucket" \
+			--policy "file://$tmp/key-policy.json" --query KeyMetadata.Arn --output text)
+		aws kms create-alias --alias-name "$alias" --target-key-id "$kms_key_arn"
+	else
+		fail "$(cat "$tmp/err")"
+	fi
+	aws kms enable-key-rotation --key-id "$kms_key_arn"
+}
+
+{{- end}}
+# What the role can do. With a customer managed key it can also use the key, through S3 in the bucket's region and not by
+# itself.
+allow_writes() {
+	say "setting the policy of role $role_name"
+{{- if .KMSKeyARN}}
+	document permissions-policy <<'JSON'
+{{.PermissionsWithKey}}
+JSON
+{{- else}}
+	if [ "$create_key" = true ]; then
+		document permissions-policy <<'JSON'
+{{.PermissionsWithKey}}
+JSON
+	else
+		document permissions-policy <<'JSON'
+{{.PermissionsWithoutKey}}
+JSON
+	fi
+{{- end}}
+	aws iam put-role-policy --role-name "$role_name" --policy-name audit-log-write \
+		--policy-document "file://$tmp/permissions-policy.json"
+}
+{{if .KMSKeyARN}}
+# A key that exists has a policy that must be kept. The statement goes before those that are there, and the policy as it
+# was is saved.
+allow_key() {
+	local policy saved statements='^(.*"Statement"[[:space:]]*:[[:space:]]*\[)(.*)$'
+	document key-statement <<'JSON'
+{{.KeyStatement}}
+JSON
+	if ! policy=$(aws kms get-key-policy --key-id "$kms_key_arn" --policy-name default --query Policy --output text); then
+		by_hand "the key's policy cannot be read"
+	elif [[ $policy == *'"AllowVercelDrainRoleToUseKeyViaS3"'* && $policy == *"\"$role_arn\""* ]]; then
+		say "the key's policy has the statement"
+	elif [ "$edit_key_policy" != true ]; then
+		by_hand "EDIT_KEY_POLICY is not true"
+	elif [[ ! $policy =~ $statements ]]; then
+		by_hand "the key's policy has no list of statements"
+	else
+		saved=key-policy-before-$(date -u +%Y%m%dT%H%M%SZ).json
+		printf '%s\n' "$policy" >"$saved"
+		printf '%s\n%s,%s\n' "${BASH_REMATCH[1]}" "$(cat "$tmp/key-statement.json")" "${BASH_REMATCH[2]}" >"$tmp/key-policy.json"
+		say "adding a statement to the policy of $kms_key_arn; the policy as it was is in $saved"
+		patiently aws kms put-key-policy --key-id "$kms_key_arn" --policy-name default --policy "file://$tmp/key-policy.json"
+	fi
+}
+
+by_hand() {
+	say "$1. To do by hand: add this statement to the policy of $kms_key_arn, and keep those that it has:"
+	cat "$tmp/key-statement.json" >&2
+}
+{{end}}
+make_bucket() {
+	local args=(--bucket "$bucket") default
+	if aws s3api head-bucket --bucket "$bucket" --expected-bucket-owner "$account" >"$tmp/out" 2>&1; then
+		say "bucket $bucket exists: setting it up"
+	else
+		say "making bucket $bucket"
+		[ "$region" = us-east-1 ] || args+=(--create-bucket-configuration "LocationConstraint=$region")
+		[ "$object_lock_mode" = none ] || args+=(--object-lock-enabled-for-bucket)
+		aws s3api create-bucket "${args[@]}" >"$tmp/out"
+	fi
+	aws s3api put-public-access-block --bucket "$bucket" --public-access-block-configuration \
+		BlockPublicAcls=true,IgnorePublicAcls=true,BlockPublicPolicy=true,RestrictPublicBuckets=true
+	aws s3api put-bucket-ownership-controls --bucket "$bucket" --ownership-controls 'Rules=[{ObjectOwnership=BucketOwnerEnforced}]'
+	aws s3api put-bucket-versioning --bucket "$bucket" --versioning-configuration Status=Enabled
+	default=SSEAlgorithm=$bucket_encryption
+	[ -z "$kms_key_arn" ] || default+=,KMSMasterKeyID=$kms_key_arn
+	# A bucket key saves most calls to KMS. DSSE-KMS does not have it.
+	case $bucket_encryption in
+	aws:kms) default="{ApplyServerSideEncryptionByDefault={$default},BucketKeyEnabled=true}" ;;
+	*) default="{ApplyServerSideEncryptionByDefault={$default}}" ;;
+	esac
+	aws s3api put-bucket-encryption --bucket "$bucket" --server-side-encryption-configuration "Rules=[$default]"
+	if [ "$object_lock_mode" != none ]; then
+		aws s3api put-object-lock-configuration --bucket "$bucket" --object-lock-configuration \
+			"ObjectLockEnabled=Enabled,Rule={DefaultRetention={Mode=$object_lock_mode,Days=$object_lock_days}}" >"$tmp/out"
+	fi
+	document bucket-policy <<'JSON'
+{{.BucketPolicy}}
+JSON
+	aws s3api put-bucket-policy --bucket "$bucket" --policy "file://$tmp/bucket-policy.json"
+}
+
+# All in a function, so that a script that was cut off on its way here does nothing.
+main() {
+	account='' role_arn=''
+	tmp=$(mktemp -d)
+	trap 'rm -rf "$tmp"' EXIT
+	check
+	make_role
+{{- if not .KMSKeyARN}}
+	if [ "$create_key" = true ]; then make_key; fi
+{{- end}}
+	allow_writes
+	if [ "$create_bucket" = true ]; then make_bucket; fi
+{{- if .KMSKeyARN}}
+	allow_key
+{{- end}}
+	say "done; the drain's roleArn is"
+	echo "$role_arn"
+}
+
+main </dev/null
