@@ -86,6 +86,8 @@ func (c *call) readPayload() ([]byte, digests, error) {
 
 	switch claimed := r.Header.Get("X-Amz-Content-Sha256"); {
 	case claimed == unsigned:
+	case claimed == unsignedTrailer && c.s3.key == "":
+		return fail(invalidRequest("The value of x-amz-content-sha256 header is invalid."))
 	case claimed == unsignedTrailer:
 		var trailer checksum
 		if body, trailer, err = decodeChunks(r.Header, body); err != nil {

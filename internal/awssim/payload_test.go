@@ -72,6 +72,13 @@ func TestDigestRefusals(t *testing.T) {
 			status:  400, code: "InvalidDigest", message: "The Content-MD5 you specified was invalid.",
 		},
 		{
+			name: "chunks that are no object's",
+			attempt: func(a *attempt) {
+				a.path, a.hash = "/"+bucketName, "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
+			},
+			status: 400, code: "InvalidRequest", message: "The value of x-amz-content-sha256 header is invalid.",
+		},
+		{
 			name:    "too much metadata",
 			attempt: header("X-Amz-Meta-Key", strings.Repeat("x", 2046)),
 			status:  400, code: "MetadataTooLarge", message: "Your metadata headers exceed the maximum allowed metadata size",
