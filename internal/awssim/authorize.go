@@ -104,10 +104,11 @@ func (c *call) authorizeKMS(b Bucket, action, keyID, objectARN string) (string, 
 	if region := arnRegion(arn); region != b.Region {
 		return "", refusal(http.StatusBadRequest, "KMS.NotFoundException", "Invalid arn "+region)
 	}
+	owner := arnAccount(arn)
 	key, ok := c.sim.key(arn)
-	if !ok {
+	if !ok && owner == c.who.principal.Account {
 		return "", refusal(http.StatusBadRequest, "KMS.NotFoundException", "Key '"+arn+"' does not exist")
-	}
+	} // the key of another account, if it does not exist, is one that nobody may use
 	_, suffix := partition(b.Region)
 	d := c.authorize(action, arn, map[string][]string{
 		"kms:ViaService":                   {"s3." + b.Region + "." + suffix},
@@ -117,10 +118,9 @@ func (c *call) authorizeKMS(b Bucket, action, keyID, objectARN string) (string, 
 		"aws:ViaAWSService":                {"true"},
 		"aws:SourceIp":                     nil, // S3 calls KMS, not the caller
 		"aws:SecureTransport":              {"true"},
-	}, iam.Policies{Resource: key.Policy, ResourceKind: iam.Key, ResourceAccount: arnAccount(arn)})
+	}, iam.Policies{Resource: key.Policy, ResourceKind: iam.Key, ResourceAccount: owner})
 	if !d.Allowed {
-		return "", refusal(http.StatusForbidden, "AccessDenied",
-			"User: "+c.who.principal.ARN+" is not authorized to perform: "+action+" on resource: "+arn+" "+d.Reason(action))
+		return "", c.keyDenied(action, arn, d)
 	}
 	switch key.State {
 	case KeyDisabled:
@@ -129,4 +129,19 @@ func (c *call) authorizeKMS(b Bucket, action, keyID, objectARN string) (string, 
 		return "", refusal(http.StatusBadRequest, "KMS.KMSInvalidStateException", arn+" is pending deletion.")
 	}
 	return arn, nil
+}
+
+// keyDenied words why KMS denied the use of a key. It tells callers from other
+// accounts than the key's neither which key it is, nor whether there is one,
+// nor what its account has decided about it.
+func (c *call) keyDenied(action, arn string, d iam.Decision) *Error {
+	resource, reason := "on resource: "+arn, d.Reason(action)
+	if arnAccount(arn) != c.who.principal.Account {
+		resource = "on this resource"
+		if d.Kind == iam.ResourceBased || d.Kind == iam.ResourceControl {
+			reason = "because the resource does not exist in this Region, no resource-based policies allow access, or a resource-based policy explicitly denies access"
+		}
+	}
+	return refusal(http.StatusForbidden, "AccessDenied",
+		"User: "+c.who.principal.ARN+" is not authorized to perform: "+action+" "+resource+" "+reason)
 }

@@ -47,6 +47,11 @@ func SlowDown() *Error {
 	return refusal(http.StatusServiceUnavailable, "SlowDown", "Please reduce your request rate.")
 }
 
+// SlowDownKMS is how S3 answers when KMS throttles it.
+func SlowDownKMS() *Error {
+	return refusal(http.StatusServiceUnavailable, "SlowDown", "Please reduce your request rate for operations involving AWS KMS.")
+}
+
 // Throttling is how STS throttles.
 func Throttling() *Error {
 	return refusal(http.StatusBadRequest, "Throttling", "Rate exceeded")

@@ -64,18 +64,20 @@ type digests struct {
 	checksum checksum
 }
 
+// announcePayload reads what the headers say of the body.
+func (c *call) announcePayload() (digests, error) {
+	if c.req.ContentLength < 0 && c.req.Method == http.MethodPut {
+		return digests{}, refusal(http.StatusLengthRequired, "MissingContentLength", "You must provide the Content-Length HTTP header.")
+	}
+	return readDigests(c.req.Header)
+}
+
 // readPayload reads the body, verifies it against the signed hash and against
-// every digest that came with it, and returns it decoded.
-func (c *call) readPayload() ([]byte, digests, error) {
+// every digest that came with it, and returns it decoded. To the digests that
+// its headers announced it adds the one that follows it.
+func (c *call) readPayload(sent digests) ([]byte, digests, error) {
 	r := c.req
 	fail := func(err error) ([]byte, digests, error) { return nil, digests{}, err }
-	if r.ContentLength < 0 && r.Method == http.MethodPut {
-		return fail(refusal(http.StatusLengthRequired, "MissingContentLength", "You must provide the Content-Length HTTP header."))
-	}
-	sent, err := readDigests(r.Header)
-	if err != nil {
-		return fail(err)
-	}
 	body, err := readBody(r, maxObject+maxObject/8) // with room for chunk headers
 	switch {
 	case errors.Is(err, errTooLarge):

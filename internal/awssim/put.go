@@ -13,8 +13,13 @@ var cannedACLs = []string{
 	"bucket-owner-read", "bucket-owner-full-control",
 }
 
-// putObject writes an object whose bytes have been read and verified.
-func (c *call) putObject(b Bucket, body []byte, sent digests) (reply, error) {
+// putObject writes an object. It reads the bytes, and checks them against their
+// digests, only after S3 and KMS have permitted the write: "If the message is
+// rejected based on the headers, the body of the message is not sent" (Common
+// Request Headers, Expect: 100-continue). That this is so of KMS too is not
+// documented, but S3 needs the data key for the first byte that it stores. The
+// condition is checked last, when the object is there to be put in place.
+func (c *call) putObject(b Bucket, sent digests) (reply, error) {
 	h := c.req.Header
 	acl := h.Get("X-Amz-Acl")
 	if acl != "" && !slices.Contains(cannedACLs, acl) {
@@ -49,7 +54,7 @@ func (c *call) putObject(b Bucket, body []byte, sent digests) (reply, error) {
 			return reply{}, refusal(http.StatusBadRequest, "AccessControlListNotSupported", "The bucket does not allow ACLs")
 		}
 	}
-	if b.ObjectLock && sent.md5 == nil && sent.checksum.name == "" {
+	if _, trailing := announcedChecksum(h); b.ObjectLock && sent.md5 == nil && sent.checksum.name == "" && !trailing {
 		return reply{}, refusal(http.StatusBadRequest, "InvalidRequest",
 			"Content-MD5 OR x-amz-checksum- HTTP header is required for Put Object requests with Object Lock parameters")
 	}
@@ -58,6 +63,10 @@ func (c *call) putObject(b Bucket, body []byte, sent digests) (reply, error) {
 		if keyARN, err = c.authorizeKMS(b, "kms:GenerateDataKey", keyID, objectARN(b, c.s3.key)); err != nil {
 			return reply{}, err
 		}
+	}
+	body, sent, err := c.readPayload(sent)
+	if err != nil {
+		return reply{}, err
 	}
 
 	o := Object{

@@ -373,6 +373,11 @@ func TestS3Refusals(t *testing.T) {
 			status:  503, code: "SlowDown", message: "Please reduce your request rate.",
 		},
 		{
+			name:    "KMS throttled",
+			attempt: fault(awssim.Fault{Err: awssim.SlowDownKMS()}),
+			status:  503, code: "SlowDown", message: "Please reduce your request rate for operations involving AWS KMS.",
+		},
+		{
 			name:    "AWS's own fault",
 			attempt: fault(awssim.Fault{Err: awssim.InternalError()}),
 			status:  500, code: "InternalError", message: "We encountered an internal error. Please try again.",

@@ -35,6 +35,10 @@ func (s *Sim) parseS3(r *http.Request) s3Target {
 	} else if name, ok := strings.CutSuffix(host, ".localhost"); ok {
 		t.bucket = name
 	}
+	if s.signedEndpoint && t.region == "" {
+		a, _ := parseAuthorization(r.Header.Get("Authorization"))
+		t.region = a.scope.region
+	}
 	if t.bucket == "" {
 		t.bucket, path, _ = strings.Cut(path, "/")
 	}
@@ -118,9 +122,15 @@ func (c *call) doS3() (reply, error) {
 	if err := c.authenticateS3(region); err != nil {
 		return reply{}, err
 	}
-	body, sent, err := c.readPayload()
+	sent, err := c.announcePayload()
 	if err != nil {
 		return reply{}, err
+	}
+	var body []byte
+	if c.s3.op != "PutObject" { // which reads it once it is permitted
+		if body, _, err = c.readPayload(sent); err != nil {
+			return reply{}, err
+		}
 	}
 	if c.s3.op == "" {
 		return reply{}, notSimulated(c.req.Method + " " + c.req.URL.RequestURI())
@@ -148,7 +158,7 @@ func (c *call) doS3() (reply, error) {
 	}
 	switch c.s3.op {
 	case "PutObject":
-		return c.putObject(b, body, sent)
+		return c.putObject(b, sent)
 	case "GetObject", "HeadObject":
 		return c.getObject(b)
 	case "DeleteObject":

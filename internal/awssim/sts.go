@@ -188,8 +188,11 @@ func (c *call) assumeRole() (reply, error) {
 		return reply{}, err
 	}
 	roleARN, name := form.Get("RoleArn"), form.Get("RoleSessionName")
+	// "It is not the account of the caller, but the account from which temporary
+	// credentials are requested that must activate the region" (Managing AWS STS
+	// in an AWS Region). An opt-in region is activated by being enabled.
 	account := arnAccount(roleARN)
-	if slices.Contains(c.sim.account(account).DisabledSTS, c.scope.region) {
+	if a := c.sim.account(account); slices.Contains(a.DisabledSTS, c.scope.region) || !a.enabled(c.scope.region) {
 		return reply{}, refusal(http.StatusForbidden, "RegionDisabledException", "STS is not activated in this region for account:"+account+
 			". Your account administrator can activate STS in this region using the IAM Console.")
 	}
