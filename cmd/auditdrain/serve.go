@@ -25,6 +25,7 @@ import (
 	"github.com/auditdrain/auditdrain/internal/ingest"
 	"github.com/auditdrain/auditdrain/internal/pebblestore"
 	"github.com/auditdrain/auditdrain/internal/s3"
+	"github.com/auditdrain/auditdrain/internal/setup"
 )
 
 // trimEvery is how often delivered events that are old enough are removed.
@@ -36,6 +37,7 @@ type settings struct {
 	data            string
 	namespace       string
 	writerRoleARN   string
+	templateURL     string
 	unsafeRoles     string
 	retain          time.Duration
 	logFormat       string
@@ -68,6 +70,7 @@ DATA/operator-token, unless AUDITDRAIN_OPERATOR_TOKEN gives one.`,
 	f.StringVar(&set.namespace, "namespace", string(auditdrain.DefaultNamespace), "beginning of schema `name` and external IDs")
 	f.StringVar(&set.writerRoleARN, "writer-role-arn", "", "`ARN` of the role that customers' trust policies name, assumed first; without it, customers trust what the service runs as")
 	f.StringVar(&set.unsafeRoles, "unsafe-roles", "warn", "what to do about `roles` that others than their team could use: warn in test deliveries, or refuse to enable their drains")
+	f.StringVar(&set.templateURL, "setup-template-url", "", "`URL` in S3 of the CloudFormation template that quick-create links open: the output of auditdrain setup cloudformation --writer-role-arn ARN")
 	f.DurationVar(&set.retain, "retain", 168*time.Hour, "how long events are kept after their delivery; undelivered ones are always kept")
 	f.StringVar(&set.logFormat, "log-format", "text", "`format` of the log: text or json")
 	f.DurationVar(&set.shutdownTimeout, "shutdown-timeout", 30*time.Second, "how long a shutdown may take")
@@ -93,6 +96,9 @@ func (set settings) validate() error {
 	}
 	if _, ok := auditdrain.ParseRoleARN(set.writerRoleARN); set.writerRoleARN != "" && !ok {
 		return usagef("--writer-role-arn: %q is not an IAM role ARN, such as arn:aws:iam::123456789012:role/auditdrain-writer", set.writerRoleARN)
+	}
+	if err := setup.ValidTemplateURL(set.templateURL); set.templateURL != "" && err != nil {
+		return usagef("--setup-template-url: %w", err)
 	}
 	if set.unsafeRoles != "warn" && set.unsafeRoles != "refuse" {
 		return usagef("--unsafe-roles: %q is not allowed: use warn or refuse", set.unsafeRoles)
@@ -212,6 +218,8 @@ func newInstance(set settings, log *slog.Logger, store *pebblestore.Store, clien
 		Tester:            diagnose.Tester{AWS: client, Explainer: explainer},
 		Deliverer:         in.deliverer,
 		RefuseUnsafeRoles: set.unsafeRoles == "refuse",
+		WriterARN:         client.WriterARN,
+		SetupTemplateURL:  set.templateURL,
 		PartitionOf:       s3.PartitionOf,
 		Ready:             store.Check,
 		Registry:          in.registry,

@@ -94,6 +94,12 @@ type Config struct {
 	// others than its team could use. Otherwise tests only warn of it.
 	RefuseUnsafeRoles bool
 	Deliverer         Deliverer
+	// WriterARN tells whom customers' trust policies must name, as far as
+	// AWS tells us.
+	WriterARN func(ctx context.Context) (string, error)
+	// SetupTemplateURL is where the operator has put the CloudFormation
+	// template, or "": the one field that may be missing.
+	SetupTemplateURL string
 	// PartitionOf is as for auditdrain.Delivery.Validate.
 	PartitionOf func(region string) (string, bool)
 	// Ready reports why the store cannot take events, if it cannot.

@@ -37,6 +37,7 @@ type service struct {
 	changed         []string // drains that delivery was told of
 	tested, checked []auditdrain.Drain
 	testErr         error // ours
+	writerErr       error
 	testResult      auditdrain.DrainTestResult
 	roleCheck       auditdrain.RoleCheck
 }
@@ -72,6 +73,7 @@ func newService(t *testing.T) *service {
 		Events:        committer,
 		Tester:        s,
 		Deliverer:     s,
+		WriterARN:     s.writerARN,
 		PartitionOf:   s3.PartitionOf,
 		Ready:         store.Check,
 		Registry:      prometheus.NewRegistry(),
@@ -203,6 +205,7 @@ func TestAccess(t *testing.T) {
 		{"PATCH", "/v1/drains/{drain}?teamId=team_a", `{"name":"new"}`, []int{ok, ok, forbidden, forbidden, forbidden, forbidden, forbidden, noToken, noToken, noToken}},
 		{"DELETE", "/v1/drains/{drain}?teamId=team_a", "", []int{gone, gone, forbidden, forbidden, forbidden, forbidden, forbidden, noToken, noToken, noToken}},
 		{"POST", "/v1/drains/{drain}/test?teamId=team_a", "", []int{ok, ok, forbidden, forbidden, forbidden, forbidden, forbidden, noToken, noToken, noToken}},
+		{"GET", "/v1/setup?teamId=team_a", "", []int{ok, ok, ok, forbidden, forbidden, forbidden, forbidden, noToken, noToken, noToken}},
 		{"GET", "/v2/teams/team_a", "", []int{ok, ok, ok, ok, forbidden, forbidden, forbidden, noToken, noToken, noToken}},
 		{"GET", "/v1/teams", "", []int{ok, forbidden, forbidden, forbidden, forbidden, forbidden, forbidden, noToken, noToken, noToken}},
 		{"POST", "/v1/teams", `{"slug":"new","name":"New"}`, []int{ok, forbidden, forbidden, forbidden, forbidden, forbidden, forbidden, noToken, noToken, noToken}},

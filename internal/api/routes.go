@@ -73,6 +73,10 @@ func (s *Server) routes() []route {
 			summary: "Try a delivery of a drain as it is configured.",
 			out:     auditdrain.DrainTestResult{}, handle: s.testDrain},
 
+		{method: "GET", path: "/v1/setup", team: theTeam, roles: readers, query: setupParams,
+			summary: "Everything to set a drain up with: policies, a CloudFormation template and a link that fills it in, Terraform, an AWS CLI script, Athena and DuckDB. All with the values given; none is needed. 503 as long as AWS has not told what the service runs as.",
+			out:     auditdrain.Setup{}, handle: s.getSetup},
+
 		{method: "GET", path: "/v2/teams/{idOrSlug}", team: theTeam, roles: everyone,
 			summary: "Show a team.",
 			out:     auditdrain.Team{}, handle: s.getTeam},
