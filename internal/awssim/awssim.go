@@ -47,13 +47,6 @@ type Options struct {
 	// Only one Sim at a time may use it. Creating files is what costs most: on
 	// a tmpfs it takes two to three times as many objects a second as on a disk.
 	Dir string
-	// SignedEndpoint tells which region's endpoint of S3 a host is that has none
-	// in its name, such as 127.0.0.1. Without it, it is that of the bucket's
-	// region: a signature for another is 400 AuthorizationHeaderMalformed. With
-	// it, it is that of the region which the request is signed for, by which
-	// clients choose among S3's own hosts: a bucket of another is 301
-	// PermanentRedirect.
-	SignedEndpoint bool
 	// Clock is AWS's clock, time.Now if nil.
 	Clock func() time.Time
 	// Logger gets one debug line a call. Nil discards them.
@@ -63,10 +56,9 @@ type Options struct {
 // Sim is one simulated AWS. All its methods are safe for concurrent use, and
 // changes made by them are seen by the next request.
 type Sim struct {
-	clock          func() time.Time
-	log            *slog.Logger
-	objects        *objectStore
-	signedEndpoint bool
+	clock   func() time.Time
+	log     *slog.Logger
+	objects *objectStore
 
 	mu       sync.RWMutex
 	accounts map[string]Account // by ID
@@ -90,16 +82,15 @@ func New(opts Options) (*Sim, error) {
 		return nil, fmt.Errorf("awssim: %w", err)
 	}
 	s := &Sim{
-		clock:          opts.Clock,
-		log:            cmp.Or(opts.Logger, slog.New(slog.DiscardHandler)),
-		objects:        objects,
-		signedEndpoint: opts.SignedEndpoint,
-		accounts:       map[string]Account{},
-		users:          map[string]User{},
-		roles:          map[string]Role{},
-		keys:           map[string]Key{},
-		buckets:        map[string]Bucket{},
-		sessions:       map[string]session{},
+		clock:    opts.Clock,
+		log:      cmp.Or(opts.Logger, slog.New(slog.DiscardHandler)),
+		objects:  objects,
+		accounts: map[string]Account{},
+		users:    map[string]User{},
+		roles:    map[string]Role{},
+		keys:     map[string]Key{},
+		buckets:  map[string]Bucket{},
+		sessions: map[string]session{},
 	}
 	if s.clock == nil {
 		s.clock = time.Now

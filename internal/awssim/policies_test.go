@@ -177,31 +177,6 @@ func TestKeyOfAnotherAccount(t *testing.T) {
 	}
 }
 
-// An endpoint on loopback stands for the bucket's region's, or for that which
-// the client meant by its signature.
-func TestSignedEndpoint(t *testing.T) {
-	for _, signed := range []bool{false, true} {
-		w := newWorldOf(t, awssim.Options{Dir: t.TempDir(), SignedEndpoint: signed})
-		if res := w.newPut().send(); res.StatusCode != 200 {
-			t.Errorf("SignedEndpoint %t: %s", signed, res.Status)
-		}
-		w.UpdateBucket(bucketName, func(b *awssim.Bucket) { b.Region = "us-west-2" })
-		got := w.newPut().answer()
-		want := answer{status: 400, elements: map[string]string{"Code": "AuthorizationHeaderMalformed", "Region": "us-west-2"}}
-		if signed {
-			want = answer{status: 301, elements: map[string]string{"Code": "PermanentRedirect", "Endpoint": bucketName + ".s3.us-west-2.amazonaws.com"}}
-		}
-		if got.status != want.status || got.header.Get("X-Amz-Bucket-Region") != "us-west-2" {
-			t.Errorf("SignedEndpoint %t: answered %d %v %s", signed, got.status, got.header, got.body)
-		}
-		for name, value := range want.elements {
-			if got.elements[name] != value {
-				t.Errorf("SignedEndpoint %t: %s %q, want %q", signed, name, got.elements[name], value)
-			}
-		}
-	}
-}
-
 // STS issues sessions in an opt-in region only of accounts that have enabled
 // it, whatever the caller's has.
 func TestAssumeRoleInOptInRegion(t *testing.T) {

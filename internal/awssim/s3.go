@@ -35,10 +35,6 @@ func (s *Sim) parseS3(r *http.Request) s3Target {
 	} else if name, ok := strings.CutSuffix(host, ".localhost"); ok {
 		t.bucket = name
 	}
-	if s.signedEndpoint && t.region == "" {
-		a, _ := parseAuthorization(r.Header.Get("Authorization"))
-		t.region = a.scope.region
-	}
 	if t.bucket == "" {
 		t.bucket, path, _ = strings.Cut(path, "/")
 	}

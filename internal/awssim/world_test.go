@@ -71,16 +71,11 @@ func newWorld(t testing.TB) *world { return newWorldAt(t, t.TempDir(), nil) }
 
 func newWorldAt(t testing.TB, dir string, clock func() time.Time) *world {
 	t.Helper()
-	return newWorldOf(t, awssim.Options{Dir: dir, Clock: clock})
-}
-
-func newWorldOf(t testing.TB, opts awssim.Options) *world {
-	t.Helper()
-	sim, err := awssim.New(opts)
+	sim, err := awssim.New(awssim.Options{Dir: dir, Clock: clock})
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{Sim: sim, t: t, dir: opts.Dir}
+	w := &world{Sim: sim, t: t, dir: dir}
 	sim.Observe(w.calls.Add)
 	must(t,
 		sim.AddRole(awssim.Role{ARN: writerARN, Identity: []*iam.Policy{iam.MustParse(
