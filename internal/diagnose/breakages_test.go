@@ -421,7 +421,7 @@ func TestUnknownAnswers(t *testing.T) {
 		b(w)
 		result := w.test(t)
 		d := *result.Diagnosis
-		if d.Known || len(d.Causes) != 0 || !strings.Contains(result.Error, "not known") || !strings.Contains(result.Error, result.AWS.Message) || !strings.Contains(result.AWS.Body, result.AWS.Message) {
+		if d.Known || len(d.Causes) != 0 || !strings.Contains(result.Error, "not known") || !strings.Contains(result.Error, result.AWS.Message) || !strings.Contains(result.AWS.Body, "<Code>"+result.AWS.Code+"</Code>") {
 			t.Errorf("%+v", result)
 		}
 	}

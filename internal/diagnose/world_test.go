@@ -211,6 +211,15 @@ func (w *world) tester(t *testing.T) (diagnose.Tester, *s3.Client) {
 	}}, client
 }
 
+// serveOnLoopback has all calls go to 127.0.0.1, as to a store that is
+// compatible with S3.
+func (w *world) serveOnLoopback(t *testing.T) {
+	t.Helper()
+	srv := httptest.NewServer(w.Handler())
+	t.Cleanup(srv.Close)
+	w.endpoint = srv.URL
+}
+
 func (w *world) test(t *testing.T) auditdrain.DrainTestResult {
 	t.Helper()
 	tester, _ := w.tester(t)
