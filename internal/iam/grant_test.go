@@ -56,6 +56,31 @@ func TestGrantIsTheReference(t *testing.T) {
 	}
 }
 
+// A statement by itself is the one of the policy.
+func TestGrantStatements(t *testing.T) {
+	g := referenceGrant
+	tests := []struct {
+		name, statement, policy string
+		index                   int
+	}{
+		{"trust", g.TrustStatement(), g.TrustPolicy(), 0},
+		{"write", g.WriteStatement(), g.PermissionsPolicy(), 0},
+		{"encrypt", g.EncryptStatement(), g.PermissionsPolicy(), 1},
+	}
+	for _, tt := range tests {
+		alone := MustParse(`{"Version": "2012-10-17", "Statement": ` + tt.statement + `}`).Statements[0]
+		want := MustParse(tt.policy).Statements[tt.index]
+		alone.Index = want.Index
+		if d := cmp.Diff(want, alone); d != "" {
+			t.Errorf("%s (-policy's +alone):\n%s", tt.name, d)
+		}
+	}
+	g.KMSKeyARN = ""
+	if s := g.EncryptStatement(); !strings.Contains(s, `"Resource": "<your-kms-key-arn>"`) {
+		t.Errorf("without a key: %s", s)
+	}
+}
+
 // edits turn a document into another: old and new text in turns.
 type edits []string
 
