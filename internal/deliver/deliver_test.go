@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -169,14 +171,25 @@ func TestBlockedDrainIsParkedAndProbed(t *testing.T) {
 			defer mu.Unlock()
 			return slices.Clone(probes)
 		}
-		d, _ := startDeliverer(t, w, Options{})
+		diagnosis := auditdrain.Diagnosis{Summary: "They said no.", Known: true, Causes: []auditdrain.Cause{{Text: "Because.", Fix: "Mend it."}}}
+		var log strings.Builder
+		d, _ := startDeliverer(t, w, Options{
+			Log: slog.New(slog.NewTextHandler(&log, nil)),
+			Explain: func(d auditdrain.Drain, err error) (auditdrain.Diagnosis, bool) {
+				return diagnosis, d.ID == "sick" && err == denied
+			},
+		})
 		synctest.Wait()
 		first := len(seen()) // the window that was under way when it was refused
 		if first > firstWindow {
 			t.Errorf("%d writes before the drain was parked, want at most %d", first, firstWindow)
 		}
-		if got := w.state("sick"); got.FirstErrorAt == 0 || got.LastError != denied.text || got.Cursor != 0 {
-			t.Errorf("state %+v, want it errored with the answer", got)
+		// In one wording, wherever people look.
+		if got := w.state("sick"); got.FirstErrorAt == 0 || got.LastError != diagnosis.String() || got.Diagnosis == nil || got.Diagnosis.Summary != diagnosis.Summary || got.Cursor != 0 {
+			t.Errorf("state %+v, want it errored with the diagnosis", got)
+		}
+		if !strings.Contains(log.String(), diagnosis.String()) {
+			t.Errorf("the log does not have the diagnosis: %s", log.String())
 		}
 		if got := w.count("well"); got != 500 {
 			t.Errorf("the other drain got %d events, want 500", got)
@@ -207,7 +220,7 @@ func TestBlockedDrainIsParkedAndProbed(t *testing.T) {
 		mended = true
 		mu.Unlock()
 		time.Sleep(probeMost * 6 / 5)
-		if got := w.state("sick"); got.Cursor != 510 || got.FirstErrorAt != 0 || got.LastError != "" {
+		if got := w.state("sick"); got.Cursor != 510 || got.FirstErrorAt != 0 || got.LastError != "" || got.Diagnosis != nil {
 			t.Errorf("one probe interval after the mend: state %+v, want cursor 510 and no error", got)
 		}
 	})

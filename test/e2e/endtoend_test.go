@@ -355,6 +355,10 @@ func checkBroken(t *testing.T, aws *cloud, api *client.Client, tm *team) {
 	if result.Status != "error" || result.Error == "" || result.Endpoint != tm.targets[0].delivery().Endpoint || a == nil {
 		t.Fatalf("test delivery: %+v, want an error with AWS's answer", result)
 	}
+	worded := func(s string) string { return s[:strings.LastIndex(s, "(request id ")] }
+	if worded(result.Error) != worded(d.LastError) || d.Diagnosis == nil || d.Diagnosis.String() != d.LastError {
+		t.Errorf("the test says\n%s\nthe drain's last error\n%s", result.Error, d.LastError)
+	}
 	if len(aws.refusals()) <= before || refusal.RequestID == "" {
 		t.Errorf("request ID %q is of no call that AWS refused", a.RequestID)
 	}
