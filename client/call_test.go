@@ -111,6 +111,10 @@ func calls(c *client.Client) map[string]func(context.Context) error {
 			return err
 		},
 		"TestDrain": func(ctx context.Context) error { _, err := c.TestDrain(ctx, "team_1", "drn_1"); return err },
+		"Setup": func(ctx context.Context) error {
+			_, err := c.Setup(ctx, "team_1", auditdrain.SetupQuery{Endpoint: "s3://acme/a b&c", KMSKeyARN: "arn:x"})
+			return err
+		},
 	}
 }
 
@@ -131,6 +135,7 @@ func TestRequests(t *testing.T) {
 		"DeleteDrain":    "DELETE /v1/drains/drn_1?teamId=team_1",
 		"TestDelivery":   "POST /v1/drains/test?teamId=team_1",
 		"TestDrain":      "POST /v1/drains/drn_1/test?teamId=team_1",
+		"Setup":          "GET /v1/setup?endpoint=s3%3A%2F%2Facme%2Fa+b%26c&kmsKeyArn=arn%3Ax&teamId=team_1",
 	}
 	var got string
 	c := newClient(t, inMemory{http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -185,7 +190,7 @@ func TestErrorIsTheServers(t *testing.T) {
 // happen twice.
 func TestRepeatsOnlyWhatIsSafe(t *testing.T) {
 	repeated := map[string]bool{
-		"ListTeams": true, "GetTeam": true, "ListTokens": true, "ListDrains": true, "GetDrain": true, "SendEvents": true,
+		"ListTeams": true, "GetTeam": true, "ListTokens": true, "ListDrains": true, "GetDrain": true, "SendEvents": true, "Setup": true,
 	}
 	causes := map[string]struct {
 		answer    answer

@@ -59,6 +59,7 @@ func newRootCommand() *cobra.Command {
 		newTeamCommand(),
 		newTokenCommand(),
 		newDrainCommand(),
+		newSetupCommand(),
 		newEventsCommand(),
 		newVersionCommand(),
 	)

@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 // service that is the program as well. Beside testscript's own commands there
 // are
 //
-//	service             start "auditdrain serve" on $WORK/data, with AUDITDRAIN_URL
+//	service FLAGS…      start "auditdrain serve" on $WORK/data, with AUDITDRAIN_URL
 //	                    and AUDITDRAIN_TOKEN set for what follows
 //	service-stop        stop it with SIGTERM; it must exit with 0
 //	capture NAME        put the last stdout in a variable
@@ -64,12 +64,12 @@ var listeningRE = regexp.MustCompile(`msg="auditdrain is listening" url=(\S+)`)
 const scriptToken = "ad_abcdefghijklmnopqrstuvwxyz012345"
 
 func startService(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) > 0 {
-		ts.Fatalf("usage: service")
+	if neg {
+		ts.Fatalf("usage: service FLAGS…")
 	}
 	work := ts.Getenv("WORK")
 	s := &service{
-		cmd:  exec.Command("auditdrain", "serve", "--listen", "127.0.0.1:0", "--data", filepath.Join(work, "data")),
+		cmd:  exec.Command("auditdrain", append([]string{"serve", "--listen", "127.0.0.1:0", "--data", filepath.Join(work, "data")}, args...)...),
 		read: make(chan struct{}),
 	}
 	// AWS is where nothing listens: no test may leave this machine.
