@@ -224,6 +224,9 @@ func testDeliveryState(f *fixture) {
 	check()
 	want.Delivered, want.Failed, want.LastDeliveryAt, want.FirstErrorAt = 1<<60, 7, 8, 9
 	want.LastError, want.NoConditionalPut = "it is said: “no”", "s3://bucket"
+	want.Diagnosis = &auditdrain.Diagnosis{Summary: "no", Known: true, Causes: []auditdrain.Cause{{
+		Code: "region", Text: "elsewhere", Change: &auditdrain.Change{Field: "delivery.region", Value: "us-west-2"},
+	}}}
 	save := want
 	save.Cursor = 3 // has no effect
 	f.must(f.SaveDeliveryState(f.ctx, save))
