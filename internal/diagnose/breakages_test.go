@@ -294,7 +294,18 @@ var breakages = []breakage{
 	{name: "service control policy denies the key", kms: true, broken: account(customer, func(a *awssim.Account) {
 		a.SCP = []*iam.Policy{policy(allow("*", "*")), policy(deny("", "kms:*", ""))}
 	}), cause: CauseSCP, who: orgAdmin, says: []string{"kms:GenerateDataKey"}},
-	{name: "key is another account's", kms: true, broken: answers("PutObject", 403, "AccessDenied", "User: arn:aws:sts::111122223333:assumed-role/audit-drain/auditdrain-drn_1 is not authorized to perform: kms:GenerateDataKey on resource: arn:aws:kms:eu-west-1:444455556666:key/1234abcd-12ab-34cd-56ef-1234567890ab because the resource does not exist in this Region, no resource-based policies allow access, or a resource-based policy explicitly denies access"),
+	{name: "key is another account's", kms: true, broken: func(w *world) {
+		foreign := strings.Replace(keyARN, customer, stranger, 1)
+		_ = w.AddKey(awssim.Key{ARN: foreign, Policy: policy(deny(everyone, "kms:*", ""))})
+		inBucket(func(b *awssim.Bucket) { b.Encryption.KMSKeyARN = foreign })(w)
+		permits(allow("s3:PutObject", "*"), allow("kms:GenerateDataKey", "*"))(w)
+	}, cause: CauseKMSKeyPolicy, who: keyAdmin, says: []string{"of the bucket acme-audit-archive", "AllowVercelDrainRoleToUseKeyViaS3"}},
+	{name: "key is another account's, and the role may not use it", kms: true, broken: func(w *world) {
+		foreign := strings.Replace(keyARN, customer, stranger, 1)
+		_ = w.AddKey(awssim.Key{ARN: foreign, Policy: policy(w.grantFor(foreign).KeyPolicyStatement())})
+		inBucket(func(b *awssim.Bucket) { b.Encryption.KMSKeyARN = foreign })(w)
+	}, cause: CauseKMSPermissions, who: roleAdmin, says: []string{"kms:GenerateDataKey"}},
+	{name: "key is another account's, by its ARN", kms: true, broken: answers("PutObject", 403, "AccessDenied", "User: arn:aws:sts::111122223333:assumed-role/audit-drain/auditdrain-drn_1 is not authorized to perform: kms:GenerateDataKey on resource: arn:aws:kms:eu-west-1:444455556666:key/1234abcd-12ab-34cd-56ef-1234567890ab because the resource does not exist in this Region, no resource-based policies allow access, or a resource-based policy explicitly denies access"),
 		cause: CauseKMSKeyPolicy, who: keyAdmin, says: []string{"444455556666"}},
 	{name: "key is disabled", kms: true, broken: key(func(k *awssim.Key) { k.State = awssim.KeyDisabled }),
 		cause: CauseKMSDisabled, who: keyAdmin, says: []string{keyARN, "enable-key"}},
@@ -304,6 +315,14 @@ var breakages = []breakage{
 		cause: CauseKMSMissing, who: keyAdmin, says: []string{"key/ffffffff"}},
 	{name: "key is in another region", kms: true, broken: inBucket(func(b *awssim.Bucket) { b.Encryption.KMSKeyARN = strings.Replace(keyARN, region, "us-west-2", 1) }),
 		cause: CauseKMSRegion, who: bucketOwner, says: []string{region}},
+	{name: "KMS throttles, as S3 words it", kms: true, broken: func(w *world) {
+		w.SetFault(func(r awssim.FaultRequest) awssim.Fault {
+			if r.Op == "PutObject" {
+				return awssim.Fault{Err: awssim.SlowDownKMS()}
+			}
+			return awssim.Fault{}
+		})
+	}, cause: CauseAWSBusy, who: nobody},
 	{name: "KMS throttles", kms: true, broken: answers("PutObject", 400, "KMS.ThrottlingException", "You have exceeded the rate at which you may call KMS."), cause: CauseAWSBusy, who: nobody},
 }
 

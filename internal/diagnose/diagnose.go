@@ -13,6 +13,7 @@
 package diagnose
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -96,7 +97,7 @@ func (x Explainer) explain(d auditdrain.Drain, answer auditdrain.AWSAnswer, foun
 	answer.Message = clip(answer.Message)
 	r := &refusal{AWSAnswer: answer, delivery: d.Delivery, grant: x.grant(d), denial: parseDenial(answer.Message), findings: found}
 	if strings.HasPrefix(r.denial.action, "kms:") {
-		r.grant.KMSKeyARN = r.denial.resource
+		r.grant.KMSKeyARN = cmp.Or(r.denial.resource, unknownKey)
 	}
 
 	switch {
@@ -211,7 +212,7 @@ type denial struct {
 }
 
 var (
-	denialRE   = regexp.MustCompile(`(?s)^User: (\S+) is not authorized to perform: ([\w:]+)(?: on resource: (?:"([^"]*)"|(\S+)))?(.*)$`)
+	denialRE   = regexp.MustCompile(`(?s)^User: (\S+) is not authorized to perform: ([\w:]+)(?: on resource: (?:"([^"]*)"|(\S+))| on this resource)?(.*)$`)
 	implicitRE = regexp.MustCompile(`because no (.+?) allows the`)
 	explicitRE = regexp.MustCompile(`with an explicit deny in (?:an?|the) ([A-Za-z -]+)`)
 	anyKeyRE   = regexp.MustCompile(`because the resource does not exist in this Region`)

@@ -18,10 +18,22 @@ const (
 	CauseKMSRegion      auditdrain.CauseCode = "kms_key_region" // in another than the bucket
 )
 
+// unknownKey stands for the key's ARN where AWS does not tell it: across
+// accounts.
+const unknownKey = "<kms-key-arn>"
+
+// key is the key, in words.
+func (r *refusal) key() string {
+	if r.grant.KMSKeyARN == unknownKey {
+		return "of the bucket " + r.grant.Bucket
+	}
+	return r.grant.KMSKeyARN
+}
+
 // kmsDenied explains that the role may not use the key. Its own policy and the
 // key's both have to allow it.
 func (r *refusal) kmsDenied() {
-	key := r.grant.KMSKeyARN
+	key := r.key()
 	switch by := r.denial.by; {
 	case r.denial.anyKeyReason:
 		r.add(r.keyPolicy())
@@ -73,9 +85,9 @@ func (r *refusal) kmsDenied() {
 func (r *refusal) keyPolicy() auditdrain.Cause {
 	return auditdrain.Cause{
 		Code: CauseKMSKeyPolicy, Who: auditdrain.ActorKeyAdmin,
-		Text:   fmt.Sprintf("The policy of the KMS key %s does not let %s use it through S3 in %s.", r.grant.KMSKeyARN, r.RoleARN, r.delivery.Region),
+		Text:   fmt.Sprintf("The policy of the KMS key %s does not let %s use it through S3 in %s.", r.key(), r.RoleARN, r.delivery.Region),
 		Fix:    "Add this statement to the key's policy, and keep those that are there.",
-		Change: &auditdrain.Change{Where: "policy of key " + r.grant.KMSKeyARN, Statement: r.grant.KeyPolicyStatement()},
+		Change: &auditdrain.Change{Where: "policy of key " + r.key(), Statement: r.grant.KeyPolicyStatement()},
 	}
 }
 

@@ -190,6 +190,13 @@ func (w *world) grant() iam.Grant {
 	return g
 }
 
+// grantFor is the grant with a KMS key.
+func (w *world) grantFor(keyARN string) iam.Grant {
+	g := w.grant()
+	g.KMSKeyARN = keyARN
+	return g
+}
+
 // tester returns what serve would put together.
 func (w *world) tester(t *testing.T) (diagnose.Tester, *s3.Client) {
 	t.Helper()

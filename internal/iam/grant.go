@@ -120,28 +120,32 @@ func (g Grant) KeyPolicyStatement() string {
 // characters that sts:AssumeRole takes. kms:GenerateDataKey is always in it: a bucket's default encryption can be KMS
 // without the drain's saying so.
 func (g Grant) SessionPolicy() string {
-	doc := encode(newDocument{"2012-10-17", []newStatement{
+	return encode(newDocument{"2012-10-17", []newStatement{
 		{Effect: Allow, Action: g.writeActions(), Resource: g.ObjectsARN()},
 		{Effect: Allow, Action: "kms:GenerateDataKey", Resource: "*", Condition: stringEquals("kms:ViaService", g.viaService())},
 	}}, "")
-	return latin1(doc)
 }
 
 // ObjectsARN is the pattern of all objects that the drain writes, those of test deliveries among them.
 func (g Grant) ObjectsARN() string {
-	arn := "arn:" + g.partition() + ":s3:::" + cmp.Or(g.Bucket, "<bucket-name>") + "/"
+	partition, _ := g.partition()
+	arn := "arn:" + partition + ":s3:::" + cmp.Or(g.Bucket, "<bucket-name>") + "/"
 	if g.Prefix != "" {
 		arn += g.Prefix + "/"
 	}
 	return arn + "*"
 }
 
-func (g Grant) partition() string {
+// partition is the region's, or the role's as long as that is all that is known, and its DNS suffix.
+func (g Grant) partition() (name, dnsSuffix string) {
 	if role, ok := auditdrain.ParseRoleARN(g.RoleARN); ok && g.Region == "" {
-		return role.Partition
+		for _, p := range partitions {
+			if p.partition == role.Partition {
+				return p.partition, p.dnsSuffix
+			}
+		}
 	}
-	partition, _ := Partition(g.Region)
-	return partition
+	return Partition(g.Region)
 }
 
 // Account is the account of the role.
@@ -167,7 +171,7 @@ func (g Grant) viaS3() map[string]map[string]string {
 }
 
 func (g Grant) viaService() string {
-	_, suffix := Partition(g.Region)
+	_, suffix := g.partition()
 	return "s3." + cmp.Or(g.Region, "<aws-region>") + "." + suffix
 }
 
@@ -186,10 +190,11 @@ func encode(v any, indent string) string {
 	if err := enc.Encode(v); err != nil {
 		panic(fmt.Sprintf("iam: %v", err)) // strings, slices and maps of strings only
 	}
-	return strings.TrimSuffix(b.String(), "\n")
+	return latin1(strings.TrimSuffix(b.String(), "\n"))
 }
 
-// latin1 escapes what AssumeRole does not take in a policy, characters beyond U+00FF, the way JSON does.
+// latin1 escapes what IAM and STS do not take in a policy, characters beyond U+00FF, the way JSON does (IAM API
+// Reference, PutRolePolicy: PolicyDocument; AWS STS API Reference, AssumeRole: Policy).
 func latin1(doc string) string {
 	var b strings.Builder
 	for _, r := range doc {

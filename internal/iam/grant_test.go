@@ -128,6 +128,17 @@ func TestGrantFields(t *testing.T) {
 			permissions: edits{"audit-logs/*", `<\"&\\>/*`},
 		},
 		{
+			name:        "no region, role in China",
+			change:      func(g *Grant) { g.Region, g.RoleARN = "", roleCN },
+			permissions: edits{"arn:aws:s3", "arn:aws-cn:s3", via, "s3.<aws-region>.amazonaws.com.cn"},
+			key:         edits{drainRole, roleCN, via, "s3.<aws-region>.amazonaws.com.cn"},
+		},
+		{
+			name:        "prefix of characters that IAM does not take",
+			change:      func(g *Grant) { g.Prefix = "é/ж🪵" },
+			permissions: edits{"audit-logs/*", `é/\u0436\ud83e\udeb5/*`},
+		},
+		{
 			name:        "another bucket",
 			change:      func(g *Grant) { g.Bucket = "b" },
 			permissions: edits{"acme-audit-archive", "b"},

@@ -115,7 +115,7 @@ allow_writes() {
       "Action": [
         "s3:PutObject"
       ],
-      "Resource": "arn:aws:s3:::acme-audit-archive/it's \"quoted\" & 100% \\ [a-z] #1/: - ünï 日本 🤖‮\u2028﻿;`id` --/*"
+      "Resource": "arn:aws:s3:::acme-audit-archive/it's \"quoted\" & 100% \\ [a-z] #1/: - ünï \u65e5\u672c \ud83e\udd16\u202e\u2028\ufeff;`id` --/*"
     },
     {
       "Sid": "AllowKmsForS3Writes",
