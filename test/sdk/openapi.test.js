@@ -54,7 +54,7 @@ describe("/openapi.json", () => {
     for (const [path, { get }] of Object.entries(document.paths)) {
       const schema = get?.responses["200"].content?.["application/json"].schema;
       if (!schema) continue;
-      const answer = await demo.call("GET", path.replace("{id}", drains[0].id).replace("{idOrSlug}", team.slug) + "?includeMetadata=true");
+      const answer = await demo.call("GET", path.replace("{id}", drains[0].id).replace("{idOrSlug}", team.slug) + `?includeMetadata=true&teamId=${team.id}`);
       const validate = ajv.compile({ $ref: `api${schema.$ref}` });
       assert.ok(validate(answer), `${path}: ${ajv.errorsText(validate.errors)}\n${JSON.stringify(answer)}`);
       described++;
