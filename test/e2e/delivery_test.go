@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/auditdrain/auditdrain"
+	"github.com/auditdrain/auditdrain/internal/awssim"
+	"github.com/auditdrain/auditdrain/internal/iam"
 )
 
 // TestFilledIn sends events that leave everything to the server that can be
@@ -91,5 +93,46 @@ func TestTestDelivery(t *testing.T) {
 	}
 	if len(keys) != 2 || !slices.Contains(keys, result.Key) {
 		t.Errorf("objects %s, want two, and %s among them", strings.Join(keys, ", "), result.Key)
+	}
+}
+
+// TestUnsafeRoles opens a team's role to everybody who can make the service
+// assume it: test deliveries say so, and drains with such a role are refused
+// where the operator wants that. Between these, nobody tries the role.
+func TestUnsafeRoles(t *testing.T) {
+	for _, mode := range []string{"warn", "refuse"} {
+		t.Run(mode, func(t *testing.T) {
+			aws := newCloud(t)
+			tm := oneTeam(t, aws)
+			s := serve(t, aws.url, t.TempDir(), "--unsafe-roles", mode)
+			tm.setUp(t, s.http, s.api)
+			id, role := tm.drains[0].ID, tm.targets[0].roleARN()
+			aws.UpdateRole(role, func(r *awssim.Role) {
+				r.Trust = iam.MustParse(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"` + writerRole + `"},"Action":"sts:AssumeRole"}]}`)
+			})
+
+			result, err := s.api.TestDrain(t.Context(), tm.team, id)
+			if err != nil || result.Status != "" || result.RoleCheck == nil || !result.RoleCheck.Unsafe {
+				t.Fatalf("test delivery: %+v, %v, want it to work and to warn", result, err)
+			}
+			pause, resume := auditdrain.StatusDisabled, auditdrain.StatusEnabled
+			if _, err := s.api.UpdateDrain(t.Context(), tm.team, id, auditdrain.DrainPatch{Status: &pause}); err != nil {
+				t.Fatal(err)
+			}
+			_, resumeErr := s.api.UpdateDrain(t.Context(), tm.team, id, auditdrain.DrainPatch{Status: &resume})
+			_, createErr := s.api.CreateDrain(t.Context(), tm.team, auditdrain.DrainInput{
+				Name: "another", Schemas: auditdrain.AuditLogSchemas(), Delivery: tm.targets[0].delivery(),
+			})
+			for what, err := range map[string]error{"resume": resumeErr, "create": createErr} {
+				if mode == "warn" && err != nil {
+					t.Errorf("%s: %v", what, err)
+				}
+				want := fmt.Sprintf("StringEquals sts:ExternalId %q", "vercel-team:"+tm.team)
+				if mode == "refuse" && (auditdrain.ErrorCode(err) != auditdrain.CodeBadRequest || !strings.Contains(err.Error(), want)) {
+					t.Errorf("%s: %v, want it refused with what to add: %s", what, err, want)
+				}
+			}
+			s.stop()
+		})
 	}
 }

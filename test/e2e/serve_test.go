@@ -91,6 +91,7 @@ func TestUsage(t *testing.T) {
 		"argument":         {args: []string{"now"}, stderr: `unknown command "now" for "auditdrain serve"`},
 		"namespace":        {args: []string{"--namespace", "Acme"}, stderr: `--namespace: "Acme" is not allowed: use a lower-case letter`},
 		"writer role":      {args: []string{"--writer-role-arn", "arn:aws:iam::1:user/x"}, stderr: `--writer-role-arn: "arn:aws:iam::1:user/x" is not an IAM role ARN`},
+		"unsafe roles":     {args: []string{"--unsafe-roles", "allow"}, stderr: `--unsafe-roles: "allow" is not allowed: use warn or refuse`},
 		"negative retain":  {args: []string{"--retain", "-1h"}, stderr: "--retain: -1h0m0s is not allowed: use 0s or more"},
 		"retain":           {args: []string{"--retain", "1week"}, stderr: `invalid argument "1week" for "--retain" flag`},
 		"retain variable":  {env: []string{"AUDITDRAIN_RETAIN=1week"}, stderr: `AUDITDRAIN_RETAIN: invalid value "1week"`},
