@@ -10,6 +10,7 @@ import (
 	"github.com/auditdrain/auditdrain/internal/awssim"
 	. "github.com/auditdrain/auditdrain/internal/diagnose"
 	"github.com/auditdrain/auditdrain/internal/iam"
+	"github.com/auditdrain/auditdrain/internal/s3"
 )
 
 // breakage is one thing that is wrong in a world that works otherwise.
@@ -419,6 +420,19 @@ func TestWorking(t *testing.T) {
 				t.Errorf("objects %+v, %v, want %s alone", objects, err, result.Key)
 			}
 		}
+	}
+}
+
+// That an object is there already is no failure of a delivery, unless we have
+// not even asked.
+func TestAlreadyThere(t *testing.T) {
+	w := newWorld(t, false, prefix)
+	tester, _ := w.tester(t)
+	d, ok := tester.Explainer.Explain(w.drain, &s3.Error{Answer: auditdrain.AWSAnswer{
+		Service: "s3", Operation: "PutObject", HTTPStatus: 412, Code: "PreconditionFailed", Message: "At least one of the pre-conditions you specified did not hold",
+	}})
+	if !ok || len(d.Causes) != 1 || d.Causes[0].Code != CauseAlreadyThere || d.Causes[0].Who != nobody {
+		t.Errorf("%s", d)
 	}
 }
 

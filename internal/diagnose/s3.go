@@ -31,6 +31,7 @@ const (
 	CauseACLsDisabled      auditdrain.CauseCode = "acls_disabled"            //
 	CauseObjectLock        auditdrain.CauseCode = "object_lock_digest"       //
 	CauseDigest            auditdrain.CauseCode = "digest"                   // bytes changed on the way
+	CauseAlreadyThere      auditdrain.CauseCode = "already_there"            //
 	CauseSession           auditdrain.CauseCode = "session_expired"          //
 	CauseOptInRegion       auditdrain.CauseCode = "opt_in_region"            //
 	CauseGlobalSTS         auditdrain.CauseCode = "sts_global_endpoint"      // tokens are not valid everywhere
@@ -76,6 +77,12 @@ func (r *refusal) s3Refused() {
 			Code: CauseDigest, Confirmed: true, Who: auditdrain.ActorOperator,
 			Text: "The object's bytes arrived at S3 other than they were sent.",
 			Fix:  "Deliveries are repeated; if it lasts, look for a proxy between the service and S3 that changes bodies.",
+		})
+	case "PreconditionFailed":
+		r.add(auditdrain.Cause{
+			Code: CauseAlreadyThere, Confirmed: true, Who: auditdrain.ActorNobody,
+			Text: "The object is there already.",
+			Fix:  "Nothing has to be changed: that counts as delivered.",
 		})
 	case "ExpiredToken", "TokenRefreshRequired":
 		r.add(auditdrain.Cause{
@@ -263,7 +270,7 @@ func (r *refusal) bucketDenied() {
 	r.add(auditdrain.Cause{
 		Code: CauseBucketDeny, Confirmed: true, Who: auditdrain.ActorBucketOwner,
 		Text: fmt.Sprintf("A Deny statement in the policy of the bucket %s forbids %s; common ones are about who calls, from which network or VPC endpoint, with which headers.", r.grant.Bucket, r.denial.action),
-		Fix:  fmt.Sprintf("Find the Deny statement that matches, and except the role from it by this condition."),
+		Fix:  "Find the Deny statement that matches, and except the role from it by this condition.",
 		Change: &auditdrain.Change{
 			Where:     "the Deny statement in the policy of bucket " + r.grant.Bucket,
 			Statement: `"Condition": {"ArnNotEquals": {"aws:PrincipalArn": "` + r.RoleARN + `"}}`,

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/auditdrain/auditdrain"
 )
@@ -28,6 +29,11 @@ type Tester struct {
 	Explainer Explainer
 }
 
+// furtherCalls bounds how long the calls after the delivery itself take
+// together: somebody waits for the result. What is not found out by then stays
+// open.
+const furtherCalls = 20 * time.Second
+
 // Test writes e as a test object, and tries whether others than the team could
 // use the role. If AWS refuses, further calls, none of which changes anything,
 // narrow down why. The error is ours; what AWS refused is a result.
@@ -41,6 +47,8 @@ func (t Tester) Test(ctx context.Context, d auditdrain.Drain, e auditdrain.Event
 	for _, s := range steps {
 		result.Duration += s.Duration
 	}
+	ctx, cancel := context.WithTimeout(ctx, furtherCalls)
+	defer cancel()
 	if refused && answer.Service == "sts" && answer.Code != "AccessDenied" {
 		// STS decides nothing just now.
 		result.RoleCheck = new(t.roleCheck(d, auditdrain.RoleUnknown, auditdrain.RoleUnknown))
