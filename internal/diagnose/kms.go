@@ -10,9 +10,9 @@ import (
 // The causes of what KMS refuses to S3, for programs.
 const (
 	CauseKMSPermissions auditdrain.CauseCode = "kms_permissions_policy" // of the role
-	CauseKMSKeyPolicy   auditdrain.CauseCode = "kms_key_policy"         //
-	CauseKMSDeny        auditdrain.CauseCode = "kms_deny"               // a Deny statement
-	CauseKMSDisabled    auditdrain.CauseCode = "kms_key_disabled"       //
+	CauseKMSKeyPolicy   auditdrain.CauseCode = "kms_key_policy"
+	CauseKMSDeny        auditdrain.CauseCode = "kms_deny" // a Deny statement
+	CauseKMSDisabled    auditdrain.CauseCode = "kms_key_disabled"
 	CauseKMSDeletion    auditdrain.CauseCode = "kms_key_pending_deletion"
 	CauseKMSMissing     auditdrain.CauseCode = "kms_key_missing"
 	CauseKMSRegion      auditdrain.CauseCode = "kms_key_region" // in another than the bucket

@@ -12,31 +12,31 @@ import (
 
 // The causes of what S3 refuses, for programs.
 const (
-	CausePermissions       auditdrain.CauseCode = "permissions_policy"       // of the role; none allows it
-	CauseResource          auditdrain.CauseCode = "permissions_resource"     // allows another path
-	CauseTestPath          auditdrain.CauseCode = "permissions_test_path"    // allows events, but nothing under test/
-	CauseACLAction         auditdrain.CauseCode = "permissions_acl"          // lacks s3:PutObjectAcl
-	CauseIdentityDeny      auditdrain.CauseCode = "permissions_deny"         // a Deny statement of the role's
-	CauseBoundary          auditdrain.CauseCode = "permissions_boundary"     //
-	CauseSCP               auditdrain.CauseCode = "scp"                      //
-	CauseRCP               auditdrain.CauseCode = "rcp"                      //
+	CausePermissions       auditdrain.CauseCode = "permissions_policy"    // of the role; none allows it
+	CauseResource          auditdrain.CauseCode = "permissions_resource"  // allows another path
+	CauseTestPath          auditdrain.CauseCode = "permissions_test_path" // allows events, but nothing under test/
+	CauseACLAction         auditdrain.CauseCode = "permissions_acl"       // lacks s3:PutObjectAcl
+	CauseIdentityDeny      auditdrain.CauseCode = "permissions_deny"      // a Deny statement of the role's
+	CauseBoundary          auditdrain.CauseCode = "permissions_boundary"
+	CauseSCP               auditdrain.CauseCode = "scp"
+	CauseRCP               auditdrain.CauseCode = "rcp"
 	CauseVPCEndpoint       auditdrain.CauseCode = "vpc_endpoint_policy"      // ours
 	CauseBucketDeny        auditdrain.CauseCode = "bucket_policy_deny"       // for another reason than those below
 	CauseBucketEncryption  auditdrain.CauseCode = "bucket_policy_encryption" // demands or forbids the header
 	CauseBucketACL         auditdrain.CauseCode = "bucket_policy_acl"        // likewise
 	CauseBucketAccount     auditdrain.CauseCode = "bucket_account"           // the bucket is another account's
 	CauseBucketNetwork     auditdrain.CauseCode = "bucket_outside_caller"    // callers from outside are kept out
-	CauseBucketMissing     auditdrain.CauseCode = "bucket_missing"           //
-	CauseRegion            auditdrain.CauseCode = "region"                   //
-	CauseACLsDisabled      auditdrain.CauseCode = "acls_disabled"            //
-	CauseObjectLock        auditdrain.CauseCode = "object_lock_digest"       //
-	CauseDigest            auditdrain.CauseCode = "digest"                   // bytes changed on the way
-	CauseAlreadyThere      auditdrain.CauseCode = "already_there"            //
-	CauseSession           auditdrain.CauseCode = "session_expired"          //
-	CauseOptInRegion       auditdrain.CauseCode = "opt_in_region"            //
-	CauseGlobalSTS         auditdrain.CauseCode = "sts_global_endpoint"      // tokens are not valid everywhere
-	CauseKeyTooLong        auditdrain.CauseCode = "key_too_long"             //
-	CauseEncryptionUnknown auditdrain.CauseCode = "encryption_not_supported" //
+	CauseBucketMissing     auditdrain.CauseCode = "bucket_missing"
+	CauseRegion            auditdrain.CauseCode = "region"
+	CauseACLsDisabled      auditdrain.CauseCode = "acls_disabled"
+	CauseObjectLock        auditdrain.CauseCode = "object_lock_digest"
+	CauseDigest            auditdrain.CauseCode = "digest" // bytes changed on the way
+	CauseAlreadyThere      auditdrain.CauseCode = "already_there"
+	CauseSession           auditdrain.CauseCode = "session_expired"
+	CauseOptInRegion       auditdrain.CauseCode = "opt_in_region"
+	CauseGlobalSTS         auditdrain.CauseCode = "sts_global_endpoint" // tokens are not valid everywhere
+	CauseKeyTooLong        auditdrain.CauseCode = "key_too_long"
+	CauseEncryptionUnknown auditdrain.CauseCode = "encryption_not_supported"
 )
 
 // s3Refused explains refusals of PutObject.
@@ -53,7 +53,7 @@ func (r *refusal) s3Refused() {
 			Code: CauseBucketMissing, Confirmed: true, Who: auditdrain.ActorTeamAdmin,
 			Text:   fmt.Sprintf("There is no bucket %q.", r.grant.Bucket),
 			Fix:    "Correct the bucket's name in the drain's endpoint, or create the bucket in the account of the role.",
-			Change: r.field("delivery.endpoint", "s3://NAME-OF-AN-EXISTING-BUCKET"),
+			Change: r.field("delivery.endpoint", "s3:// and the name of a bucket of account "+r.grant.Account()),
 		})
 	case "PermanentRedirect", "TemporaryRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException":
 		r.region()

@@ -9,22 +9,22 @@ import (
 
 // The causes of what STS refuses, for programs.
 const (
-	CauseTrustPrincipal  auditdrain.CauseCode = "trust_principal"     // does not name our writer role
-	CauseTrustExternalID auditdrain.CauseCode = "trust_external_id"   // demands another one
-	CauseTrustDeny       auditdrain.CauseCode = "trust_deny"          // a Deny statement
-	CauseRoleMissing     auditdrain.CauseCode = "role_missing"        //
-	CauseWriterPolicy    auditdrain.CauseCode = "writer_policy"       // our own identity may not assume it
-	CauseWriterRole      auditdrain.CauseCode = "writer_role"         // our own role cannot be assumed by us
-	CauseWriterOrgPolicy auditdrain.CauseCode = "writer_scp"          // our own organization forbids it
-	CauseRoleOrgPolicy   auditdrain.CauseCode = "role_rcp"            // the role's organization forbids it
-	CauseSTSRegion       auditdrain.CauseCode = "sts_region_disabled" //
-	CauseOwnCredentials  auditdrain.CauseCode = "own_credentials"     // expired, unknown or wrong
-	CauseClock           auditdrain.CauseCode = "clock_skew"          // our clock
-	CauseRoleARN         auditdrain.CauseCode = "role_arn"            // AWS does not take it for one
-	CauseSessionTooLong  auditdrain.CauseCode = "session_duration"    // longer than the role allows
-	CauseSessionPolicy   auditdrain.CauseCode = "session_policy"      // ours
-	CauseNoAnswer        auditdrain.CauseCode = "no_answer"           // network, DNS, TLS, proxy
-	CauseAWSBusy         auditdrain.CauseCode = "aws_busy"            // throttled, or AWS's own fault
+	CauseTrustPrincipal  auditdrain.CauseCode = "trust_principal"   // does not name our writer role
+	CauseTrustExternalID auditdrain.CauseCode = "trust_external_id" // demands another one
+	CauseTrustDeny       auditdrain.CauseCode = "trust_deny"        // a Deny statement
+	CauseRoleMissing     auditdrain.CauseCode = "role_missing"
+	CauseWriterPolicy    auditdrain.CauseCode = "writer_policy" // our own identity may not assume it
+	CauseWriterRole      auditdrain.CauseCode = "writer_role"   // our own role cannot be assumed by us
+	CauseWriterOrgPolicy auditdrain.CauseCode = "writer_scp"    // our own organization forbids it
+	CauseRoleOrgPolicy   auditdrain.CauseCode = "role_rcp"      // the role's organization forbids it
+	CauseSTSRegion       auditdrain.CauseCode = "sts_region_disabled"
+	CauseOwnCredentials  auditdrain.CauseCode = "own_credentials"  // expired, unknown or wrong
+	CauseClock           auditdrain.CauseCode = "clock_skew"       // our clock
+	CauseRoleARN         auditdrain.CauseCode = "role_arn"         // AWS does not take it for one
+	CauseSessionTooLong  auditdrain.CauseCode = "session_duration" // longer than the role allows
+	CauseSessionPolicy   auditdrain.CauseCode = "session_policy"   // ours
+	CauseNoAnswer        auditdrain.CauseCode = "no_answer"        // network, DNS, TLS, proxy
+	CauseAWSBusy         auditdrain.CauseCode = "aws_busy"         // throttled, or AWS's own fault
 )
 
 // stsRefused explains refusals of AssumeRole, which are all that STS refuses.

@@ -140,8 +140,8 @@ func (t Tester) acceptedID(ctx context.Context, d auditdrain.Drain) string {
 	tried := []string{right, ""}
 	for _, id := range []string{
 		d.TeamID, // without what comes before it
-		auditdrain.DefaultNamespace.ExternalID(d.TeamID),    // as in the reference system
-		string(t.Explainer.Namespace) + ":" + d.TeamID,      //
+		auditdrain.DefaultNamespace.ExternalID(d.TeamID), // as in the reference system
+		string(t.Explainer.Namespace) + ":" + d.TeamID,
 		string(t.Explainer.Namespace) + "-team-" + d.TeamID, //
 		d.ID, // the drain's own
 	} {
