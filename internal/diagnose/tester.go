@@ -142,7 +142,7 @@ func (t Tester) acceptedID(ctx context.Context, d auditdrain.Drain) string {
 		d.TeamID, // without what comes before it
 		auditdrain.DefaultNamespace.ExternalID(d.TeamID), // as in the reference system
 		string(t.Explainer.Namespace) + ":" + d.TeamID,
-		string(t.Explainer.Namespace) + "-team-" + d.TeamID, //
+		string(t.Explainer.Namespace) + "-team-" + d.TeamID,
 		d.ID, // the drain's own
 	} {
 		if slices.Contains(tried, id) || len(id) < 2 {
