@@ -1,30 +1,3 @@
-// Package awssim is AWS on loopback: STS, S3, KMS and IAM as far as an audit
-// log drain meets them. Tests drive it, and it is one half of
-// `auditdrain demo`. It is not for production, and refuses to serve any
-// address but loopback.
-//
-// It guarantees that
-//
-//   - a request is answered only if its Signature Version 4 is right for the
-//     bytes on the wire, its clock within 15 minutes, its session not expired;
-//   - every permission is decided by the policies that AWS would ask (trust,
-//     identity, session, boundary, bucket, key, service and resource control
-//     policies), evaluated by internal/iam: nothing is allowed by default;
-//   - a refusal has AWS's status, headers, XML and wording;
-//   - objects are plain files DIR/<bucket>/<key>, which appear whole or not at
-//     all, and of several conditional writes of one key exactly one succeeds;
-//   - what is not simulated is refused with 501 NotImplemented that says so,
-//     never ignored.
-//
-// The operations are sts:AssumeRole and sts:GetCallerIdentity; in S3
-// CreateBucket, HeadBucket, DeleteBucket, ListObjectsV2, PutObject, GetObject,
-// HeadObject and DeleteObject. One Handler serves both services, in virtual-hosted form
-// (bucket.s3.region.amazonaws.com, bucket.localhost) and path style.
-//
-// Objects outlive the process: a Sim on the same directory sees them once their
-// bucket is added again. Users, roles, buckets, keys and sessions do not, nor
-// does what a file cannot say of its object: after a restart content type,
-// metadata and encryption are unknown. Files are written without fsync.
 package awssim
 
 import (

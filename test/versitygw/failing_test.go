@@ -12,10 +12,12 @@ var wording = map[string]string{
 	"The Content-MD5 you specified was invalid.": "The Content-Md5 you specified is not valid.",
 	// https://github.com/versity/versitygw/issues/1657
 	"Expecting a single x-amz-checksum- header": "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.",
-	// Recorded: ../../internal/awssim says where such answers are described.
-	"The specified bucket does not exist":                                 "The specified bucket does not exist.",
+	// https://github.com/awslabs/amazon-pollexy/issues/7
+	"The specified bucket does not exist": "The specified bucket does not exist.",
+	// https://github.com/versity/versitygw/issues/2108
 	"A header you provided implies functionality that is not implemented": "A header you provided implies functionality that is not implemented.",
-	"At least one of the pre-conditions you specified did not hold":       "At least one of the pre-conditions you specified did not hold.",
+	// https://github.com/versity/versitygw/issues/2044
+	"At least one of the pre-conditions you specified did not hold": "At least one of the pre-conditions you specified did not hold.",
 }
 
 // Reasons that several cases share. What is not simulated is answered with 501
