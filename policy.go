@@ -60,10 +60,16 @@ type PolicyCheckInput struct {
 // PolicyReport is what policies mean for a drain.
 type PolicyReport struct {
 	// Result is "allowed" if every step is, "denied" if one is, else
-	// "unknown": a document that would decide is not among those given.
+	// "unknown".
 	Result   PolicyResult    `json:"result"`
 	Steps    []PolicyStep    `json:"steps"`
 	Warnings []PolicyWarning `json:"warnings,omitempty"`
+	// Notes say what the result takes for granted, such as that nothing denies
+	// in a policy that was not given.
+	Notes []string `json:"notes,omitempty"`
+	// Fixes are the edits of all denied steps and dangerous warnings
+	// together, one for each document that has to change.
+	Fixes []PolicyEdit `json:"fixes,omitempty"`
 }
 
 // PolicyResult is the outcome of one step, or of all.
@@ -73,6 +79,8 @@ type PolicyResult string
 const (
 	PolicyAllowed PolicyResult = "allowed"
 	PolicyDenied  PolicyResult = "denied"
+	// PolicyUnknown: a policy that would decide was not given, or depends on
+	// what only AWS sees of a request, such as its source address.
 	PolicyUnknown PolicyResult = "unknown"
 )
 
@@ -89,10 +97,22 @@ type PolicyStep struct {
 	// Reason says in a sentence why: what is missing, or which document would
 	// decide.
 	Reason string `json:"reason"`
-	// Near lists, of each statement that could have allowed it, what keeps it
-	// from applying.
+	// Near lists, of each statement that nearly allows it, what keeps it from
+	// applying.
 	Near []PolicyNearMiss `json:"near,omitempty"`
-	Edit *PolicyEdit      `json:"edit,omitempty"`
+	// Setting is the field of the drain that, changed instead of a policy,
+	// would have it allowed.
+	Setting *DrainSetting `json:"setting,omitempty"`
+	// Edits together have it allowed, one for each document that has to
+	// change.
+	Edits []PolicyEdit `json:"edits,omitempty"`
+}
+
+// DrainSetting is a field of a delivery, and the value to give it; "" is to
+// leave it out.
+type DrainSetting struct {
+	Field string `json:"field"` // "serverSideEncryption"
+	Value string `json:"value"`
 }
 
 // PolicyStatementRef names a statement of a document.
@@ -107,16 +127,21 @@ type PolicyStatementRef struct {
 // PolicyNearMiss is a statement that does not apply, and why.
 type PolicyNearMiss struct {
 	PolicyStatementRef
-	Element string `json:"element"` // "Principal", "Action", "Resource" or "Condition"
-	Reason  string `json:"reason"`
+	Element string `json:"element"` // "Principal", "Action", "Resource", "Condition", …: the first that does not match
+	Reason  string `json:"reason"`  // with all that do not
 }
 
-// PolicyEdit is the smallest change to one document that mends a step.
+// PolicyEdit is the smallest change to one document that mends a step, or does
+// away with a warning. It has been tried, and leaves no other step worse off.
+//
+// Of a policy that was given by itself, layout and comments stay. One that was
+// found in the output of a command is laid out as a file of its own, which is
+// what AWS takes back: the patch is of that.
 type PolicyEdit struct {
 	Document string `json:"document"`
 	Summary  string `json:"summary"` // in a sentence
-	Patch    string `json:"patch"`   // unified diff of what was given
-	Fixed    string `json:"fixed"`   // the whole document after it
+	Patch    string `json:"patch"`   // unified diff
+	Fixed    string `json:"fixed"`   // the whole policy after it
 }
 
 // PolicyWarning is what works but is dangerous or needless.
@@ -124,7 +149,8 @@ type PolicyWarning struct {
 	PolicyStatementRef
 	Code string `json:"code"` // stable, for programs: "wildcard_external_id"
 	Text string `json:"text"` // what may happen, and what to write instead
-	// Dangerous tells what others could misuse from what is only needless.
+	// Dangerous tells what others could misuse, or what could destroy logs,
+	// from what is only needless.
 	Dangerous bool        `json:"dangerous,omitempty"`
 	Edit      *PolicyEdit `json:"edit,omitempty"`
 }

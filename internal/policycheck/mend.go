@@ -1,0 +1,168 @@
+package policycheck
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/auditdrain/auditdrain"
+)
+
+// proposal is an edit of a document that may help.
+type proposal struct {
+	doc     *document
+	summary string // without the full stop
+	apply   func(*editor)
+}
+
+// try returns c with the proposal carried out.
+func (c *checker) try(p proposal) (*checker, bool) {
+	e := newEditor(p.doc.text)
+	p.apply(e)
+	if e.err != nil {
+		return nil, false
+	}
+	edited, err := p.doc.withText(e.text)
+	if err != nil {
+		return nil, false
+	}
+	return c.replacing(p.doc, edited), true
+}
+
+// progress is a set of documents on its way to another.
+type progress struct {
+	from, to  *checker
+	summaries map[int][]string // of what was done, by document
+}
+
+func (c *checker) begin() *progress {
+	return &progress{from: c, to: c, summaries: map[int][]string{}}
+}
+
+func (p *progress) add(done proposal, after *checker) {
+	i := slices.Index(p.to.docs, done.doc)
+	p.summaries[i] = append(p.summaries[i], done.summary)
+	p.to = after
+}
+
+// edits are what has been done, one for each document that has changed.
+func (p *progress) edits() []auditdrain.PolicyEdit {
+	var edits []auditdrain.PolicyEdit
+	for i, before := range p.from.docs {
+		after := p.to.docs[i]
+		if after.text == before.text {
+			continue
+		}
+		edits = append(edits, auditdrain.PolicyEdit{
+			Document: before.name,
+			Summary:  sentence(strings.Join(p.summaries[i], "; ")),
+			Patch:    patch(before.name, before.text, after.text),
+			Fixed:    after.text,
+		})
+	}
+	return edits
+}
+
+// maxRounds bounds the edits that are made one after another. Each of them gets a step nearer to being allowed, so that
+// only documents that were made to be awkward need more.
+const maxRounds = 20
+
+// mend edits until a step is no longer denied.
+func (c *checker) mend(i int) []auditdrain.PolicyEdit {
+	p := c.begin()
+	for range maxRounds {
+		outcomes := p.to.outcomes()
+		if outcomes[i].result != auditdrain.PolicyDenied || !p.advance(i, outcomes, nil) {
+			break
+		}
+	}
+	return p.edits()
+}
+
+// fix edits until no step is denied, and nothing is left that is dangerous.
+func (c *checker) fix() []auditdrain.PolicyEdit {
+	p := c.begin()
+rounds:
+	for range maxRounds {
+		outcomes := p.to.outcomes()
+		for i, o := range outcomes {
+			if o.result == auditdrain.PolicyDenied && !(o.explicit && p.to.setting(p.to.tasks[i]) != nil) && p.advance(i, outcomes, nil) {
+				continue rounds
+			}
+		}
+		for _, doc := range p.to.docs {
+			for _, f := range p.to.findings(doc) {
+				if f.dangerous && p.relieve(f, outcomes) {
+					continue rounds
+				}
+			}
+		}
+		break
+	}
+	return p.edits()
+}
+
+// advance makes the first edit, of one document if only is not nil, that takes a step nearer to being allowed and none
+// of the others further away.
+func (p *progress) advance(i int, before []outcome, only *document) bool {
+	for _, proposal := range p.to.proposals(i, before[i]) {
+		if only != nil && proposal.doc != only {
+			continue
+		}
+		after, ok := p.to.try(proposal)
+		if !ok {
+			continue
+		}
+		outcomes := after.outcomes()
+		if outcomes[i].distance < before[i].distance && firstWorse(before, outcomes) < 0 {
+			p.add(proposal, after)
+			return true
+		}
+	}
+	return false
+}
+
+// firstWorse returns the first step that is further from being allowed than before, or -1.
+func firstWorse(before, after []outcome) int {
+	for i := range before {
+		if after[i].distance > before[i].distance {
+			return i
+		}
+	}
+	return -1
+}
+
+// setting returns the one field of the drain that, changed, makes a policy allow a step: policies can demand headers.
+func (c *checker) setting(s step) *auditdrain.DrainSetting {
+	var keys []string
+	for _, doc := range c.asked(s) {
+		for _, st := range doc.policy.Statements {
+			for _, cond := range st.Condition {
+				keys = append(keys, strings.ToLower(cond.Key))
+			}
+		}
+	}
+	try := func(field string, values []string, set func(*auditdrain.Delivery, string)) *auditdrain.DrainSetting {
+		for _, value := range values {
+			d := c.drain
+			set(&d.Delivery, value)
+			if d.KMSKeyARN != "" && d.Delivery.ValidateKMSKeyARN(d.KMSKeyARN) != nil {
+				continue
+			}
+			other := newChecker(d, c.role, c.docs)
+			for _, t := range other.tasks {
+				if t.name == s.name && t.request.Resource == s.request.Resource && other.decide(t).distance == 0 {
+					return &auditdrain.DrainSetting{Field: field, Value: value}
+				}
+			}
+		}
+		return nil
+	}
+	var found *auditdrain.DrainSetting
+	if slices.Contains(keys, "s3:x-amz-server-side-encryption") {
+		found = try("serverSideEncryption", append(slices.Clone(auditdrain.Encryptions), ""), func(d *auditdrain.Delivery, v string) { d.ServerSideEncryption = v })
+	}
+	if found == nil && slices.Contains(keys, "s3:x-amz-acl") {
+		found = try("objectAcl", append(slices.Clone(auditdrain.ObjectACLs), ""), func(d *auditdrain.Delivery, v string) { d.ObjectACL = v })
+	}
+	return found
+}

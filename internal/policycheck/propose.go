@@ -1,0 +1,293 @@
+package policycheck
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/auditdrain/auditdrain"
+	"github.com/auditdrain/auditdrain/internal/iam"
+)
+
+// maxRepairs bounds how many statements are tried to be repaired before one is added.
+const maxRepairs = 5
+
+// proposals are the edits that may take a denied step further, the smallest first.
+func (c *checker) proposals(i int, o outcome) []proposal {
+	s := c.tasks[i]
+	if o.explicit {
+		return c.exemptions(s, o.doc, o.statement)
+	}
+	type repair struct {
+		proposal
+		cost int
+	}
+	var repairs []repair
+	var all []proposal
+	for _, doc := range c.docs {
+		if doc.kind != o.missing || doc.foreign != "" {
+			continue
+		}
+		for i := range doc.policy.Statements {
+			if p, cost := c.repair(s, doc, i); cost > 0 {
+				repairs = append(repairs, repair{p, cost})
+			}
+		}
+		statement := c.statementFor(s, doc.kind)
+		all = append(all, proposal{doc, "add a statement that allows " + s.words(doc.kind), func(e *editor) { e.addStatement(statement) }})
+	}
+	slices.SortStableFunc(repairs, func(a, b repair) int { return a.cost - b.cost })
+	for i := min(len(repairs), maxRepairs) - 1; i >= 0; i-- {
+		all = slices.Insert(all, 0, repairs[i].proposal)
+	}
+	return all
+}
+
+// statementFor is the statement that a policy of that kind needs for a step.
+func (c *checker) statementFor(s step, kind auditdrain.PolicyKind) string {
+	switch {
+	case kind == auditdrain.PolicyTrust:
+		return c.grant.TrustStatement()
+	case kind == auditdrain.PolicyKey:
+		return c.grant.KeyPolicyStatement()
+	case s.name == "dataKey":
+		return c.grant.EncryptStatement()
+	}
+	return c.grant.WriteStatement()
+}
+
+// repair proposes to change what keeps an Allow statement from allowing the step, if the statement is for the drain and
+// stays for it alone. The cost is the number of elements to change, 0 if there is no such proposal.
+func (c *checker) repair(s step, doc *document, i int) (proposal, int) {
+	st := doc.policy.Statements[i]
+	found := mismatches(st, doc.policy.Version, s, doc.kind)
+	if st.Effect != iam.Allow || len(found) == 0 || st.NotAction != nil || st.NotResource != nil {
+		return proposal{}, 0
+	}
+	var fixes []fix
+	for _, m := range found {
+		var f fix
+		switch m.Element {
+		case "Principal":
+			f = c.fixPrincipal(s, st, doc.kind, found)
+		case "Action":
+			f = c.fixAction(s, st, doc.kind, found)
+		case "Resource":
+			f = c.fixResource(s, st)
+		case "Condition":
+			f = c.fixCondition(s, st, doc.kind, *m.Condition, found)
+		}
+		if f.apply == nil {
+			return proposal{}, 0
+		}
+		fixes = append(fixes, f)
+	}
+	var summaries []string
+	for _, f := range fixes {
+		summaries = append(summaries, f.summary)
+	}
+	summary := fmt.Sprintf("in %s, %s", doc.statementText(i), listed(summaries, "and"))
+	return proposal{doc, summary, func(e *editor) {
+		for _, f := range fixes {
+			f.apply(e, i)
+		}
+	}}, len(found)
+}
+
+// fix changes one element of a statement.
+type fix struct {
+	summary string
+	apply   func(e *editor, statement int)
+}
+
+// fails reports whether one of the elements is among those that do not match.
+func fails(found []iam.Mismatch, elements ...string) bool {
+	return slices.ContainsFunc(found, func(m iam.Mismatch) bool { return slices.Contains(elements, m.Element) })
+}
+
+func (c *checker) fixPrincipal(s step, st iam.Statement, kind auditdrain.PolicyKind, found []iam.Mismatch) fix {
+	if !onlyAWS(st.Principal) {
+		return fix{}
+	}
+	arn := callerARN(s)
+	old := deletedPrincipal
+	switch kind {
+	case auditdrain.PolicyTrust:
+		// The statement is meant for us if it has our external ID, or names another role of ours.
+		ours := c.demandsExternalID(st) && !failsCondition(found, "sts:ExternalId")
+		single := ours && len(st.Principal.AWS) == 1
+		old = func(entry string) bool {
+			return single || ours && deletedPrincipal(entry) || accountOf(entry) == s.request.Principal.Account
+		}
+		if !ours && !slices.ContainsFunc(st.Principal.AWS, old) {
+			return fix{}
+		}
+	default:
+		if !all(st.Action, isNeeded("kms:GenerateDataKey")) {
+			return fix{}
+		}
+	}
+	verb := "add to Principal"
+	if slices.ContainsFunc(st.Principal.AWS, old) {
+		verb = "make Principal"
+	}
+	return fix{fmt.Sprintf("%s %q", verb, arn), func(e *editor, i int) {
+		e.replaceValues(old, []string{arn}, i, "Principal", "AWS")
+	}}
+}
+
+func (c *checker) fixAction(s step, st iam.Statement, kind auditdrain.PolicyKind, found []iam.Mismatch) fix {
+	var fits bool
+	switch {
+	case kind == auditdrain.PolicyTrust:
+		fits = c.demandsExternalID(st) && !failsCondition(found, "sts:ExternalId") || slices.Contains(st.Principal.AWS, callerARN(s))
+	case len(found) > 1:
+	case kind == auditdrain.PolicyKey:
+		fits = onlyAWS(st.Principal) && all(st.Principal.AWS, func(p string) bool { return p == callerARN(s) })
+	case s.name == "dataKey":
+		fits = all(st.Resource, func(r string) bool { return r == c.drain.KMSKeyARN })
+	default:
+		fits = all(st.Resource, c.withinEndpoint) || slices.ContainsFunc(st.Action, isNeeded("s3:PutObject"))
+	}
+	if !fits {
+		return fix{}
+	}
+	action := s.request.Action
+	return fix{fmt.Sprintf("add the Action %q", action), func(e *editor, i int) { e.addValue(action, i, "Action") }}
+}
+
+func (c *checker) fixResource(s step, st iam.Statement) fix {
+	resource := c.grant.ObjectsARN()
+	needed := isNeeded("s3:PutObject", "s3:PutObjectAcl")
+	if s.name == "dataKey" {
+		resource, needed = c.drain.KMSKeyARN, isNeeded("kms:GenerateDataKey")
+	}
+	if !all(st.Action, needed) {
+		return fix{}
+	}
+	// One that matches nothing, or less than all, of what the drain writes is a mistake; of several, others may be for
+	// something else.
+	old := func(r string) bool { return len(st.Resource) == 1 || s.name != "dataKey" && c.withinEndpoint(r) }
+	verb := "add to Resource"
+	if slices.ContainsFunc(st.Resource, old) {
+		verb = "make Resource"
+	}
+	return fix{fmt.Sprintf("%s %q", verb, resource), func(e *editor, i int) {
+		e.replaceValues(old, []string{resource}, i, "Resource")
+	}}
+}
+
+func (c *checker) fixCondition(s step, st iam.Statement, kind auditdrain.PolicyKind, cond iam.Condition, found []iam.Mismatch) fix {
+	var value string
+	switch key := strings.ToLower(cond.Key); {
+	case kind == auditdrain.PolicyTrust && key == "sts:externalid":
+		// Whoever else is named would have to send our external ID.
+		ours := func(p string) bool { return accountOf(p) == s.request.Principal.Account || p == callerARN(s) }
+		if !onlyAWS(st.Principal) || !all(st.Principal.AWS, ours) {
+			return fix{}
+		}
+		value = c.drain.ExternalID
+	case kind != auditdrain.PolicyTrust && (key == "kms:viaservice" || key == "kms:calleraccount"):
+		if !all(st.Action, isNeeded("kms:GenerateDataKey")) || kind == auditdrain.PolicyKey && fails(found, "Principal") {
+			return fix{}
+		}
+		value = c.viaService()
+		if key == "kms:calleraccount" {
+			value = c.role.Account
+		}
+	default:
+		return fix{}
+	}
+	return fix{fmt.Sprintf("make the condition on %s %q", cond.Key, value), func(e *editor, i int) { e.setCondition(i, cond.Key, value) }}
+}
+
+// exemptions propose to change or remove a statement that denies the step, what protects most of what it protected first.
+func (c *checker) exemptions(s step, doc *document, i int) []proposal {
+	st := doc.policy.Statements[i]
+	arn := callerARN(s)
+	var all []proposal
+	propose := func(summary string, apply func(*editor)) {
+		all = append(all, proposal{doc, "in " + doc.statementText(i) + ", " + summary, apply})
+	}
+	for _, cond := range st.Condition {
+		value, ok := map[string]string{"sts:externalid": c.drain.ExternalID, "aws:principalarn": arn}[strings.ToLower(cond.Key)]
+		if ok && strings.Contains(cond.Operator, "Not") {
+			propose(fmt.Sprintf("add %q to the condition on %s", value, cond.Key), func(e *editor) {
+				e.addValue(value, i, "Condition", cond.Operator, cond.Key)
+			})
+		}
+	}
+	if doc.kind != auditdrain.PolicyPermissions && doc.kind != auditdrain.PolicyBoundary {
+		propose(fmt.Sprintf("except %s, so that it goes on to deny everybody else", arn), func(e *editor) { e.addNegated(i, "ArnNotEquals", "aws:PrincipalArn", arn) })
+		return all
+	}
+
+	resource := c.grant.ObjectsARN()
+	if s.name == "dataKey" {
+		resource = c.drain.KMSKeyARN
+	}
+	if st.NotResource != nil {
+		propose(fmt.Sprintf("add %q to NotResource", resource), func(e *editor) { e.addValue(resource, i, "NotResource") })
+	}
+	if st.NotAction != nil {
+		propose(fmt.Sprintf("add %q to NotAction", s.request.Action), func(e *editor) { e.addValue(s.request.Action, i, "NotAction") })
+	}
+	propose(fmt.Sprintf("leave out the Action %q", s.request.Action), func(e *editor) {
+		e.replaceValues(func(a string) bool { return strings.EqualFold(a, s.request.Action) }, nil, i, "Action")
+	})
+	protected := fmt.Sprintf("; it denied %s on %s: make sure that nothing relies on it", quoted(slices.Concat(st.Action, st.NotAction)), quoted(slices.Concat(st.Resource, st.NotResource)))
+	all = append(all,
+		proposal{doc, "remove " + doc.statementText(i) + protected, func(e *editor) { e.removeStatement(i) }},
+		proposal{doc, "put a statement that the drain needs in the place of " + doc.statementText(i) + protected, func(e *editor) {
+			e.replaceStatement(i, c.statementFor(s, doc.kind))
+		}})
+	return all
+}
+
+// demandsExternalID reports whether the statement has a condition on the external ID.
+func (c *checker) demandsExternalID(st iam.Statement) bool {
+	return slices.ContainsFunc(st.Condition, func(cond iam.Condition) bool { return strings.EqualFold(cond.Key, "sts:ExternalId") })
+}
+
+func failsCondition(found []iam.Mismatch, key string) bool {
+	return slices.ContainsFunc(found, func(m iam.Mismatch) bool { return m.Condition != nil && strings.EqualFold(m.Condition.Key, key) })
+}
+
+// withinEndpoint reports whether a pattern of S3 resources matches nothing but objects that the drain may write.
+func (c *checker) withinEndpoint(pattern string) bool {
+	return strings.HasPrefix(literalHead(pattern), strings.TrimSuffix(c.grant.ObjectsARN(), "*"))
+}
+
+// literalHead is what a pattern begins with before its first wildcard or variable.
+func literalHead(pattern string) string {
+	if i := strings.IndexAny(pattern, "*?$"); i >= 0 {
+		return pattern[:i]
+	}
+	return pattern
+}
+
+// isNeeded matches actions, which have no case.
+func isNeeded(actions ...string) func(string) bool {
+	return func(action string) bool {
+		return slices.ContainsFunc(actions, func(a string) bool { return strings.EqualFold(a, action) })
+	}
+}
+
+func all(values []string, is func(string) bool) bool {
+	return !slices.ContainsFunc(values, func(v string) bool { return !is(v) })
+}
+
+func onlyAWS(p *iam.PrincipalSet) bool {
+	return p != nil && p.Service == nil && p.Federated == nil && p.CanonicalUser == nil
+}
+
+// accountOf is the account of an entry of a Principal, or "".
+func accountOf(entry string) string {
+	if fields := strings.SplitN(entry, ":", 6); len(fields) == 6 {
+		return fields[4]
+	}
+	if len(entry) == 12 && strings.Trim(entry, "0123456789") == "" {
+		return entry
+	}
+	return ""
+}

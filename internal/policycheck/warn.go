@@ -1,0 +1,265 @@
+package policycheck
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/auditdrain/auditdrain"
+	"github.com/auditdrain/auditdrain/internal/iam"
+)
+
+// finding is something in a statement to warn of.
+type finding struct {
+	doc       *document
+	statement int
+	code      string
+	text      string // without the full stop
+	dangerous bool
+	fixes     []proposal // that do away with it, the best first
+}
+
+// maxWarnings bounds a report, and the time that trying edits takes.
+const maxWarnings = 50
+
+// warnings are the findings, each with an edit where one is safe.
+func (c *checker) warnings() []auditdrain.PolicyWarning {
+	before := c.outcomes()
+	var all []auditdrain.PolicyWarning
+	for _, doc := range c.docs {
+		for _, f := range c.findings(doc) {
+			if len(all) == maxWarnings {
+				return all
+			}
+			w := auditdrain.PolicyWarning{PolicyStatementRef: doc.ref(f.statement), Code: f.code, Text: sentence(f.text), Dangerous: f.dangerous}
+			if p := c.begin(); p.relieve(f, before) {
+				w.Edit = &p.edits()[0]
+			}
+			all = append(all, w)
+		}
+	}
+	return all
+}
+
+// findings are all that there is to warn of in a document. Of a permissions boundary there is nothing: it grants nothing.
+func (c *checker) findings(doc *document) []finding {
+	var found []finding
+	if doc.foreign != "" {
+		return nil
+	}
+	for i, st := range doc.policy.Statements {
+		if st.Effect != iam.Allow {
+			continue
+		}
+		w := &watch{checker: c, doc: doc, statement: i, st: st}
+		switch doc.kind {
+		case auditdrain.PolicyTrust:
+			w.trust()
+		case auditdrain.PolicyPermissions:
+			w.grants()
+		case auditdrain.PolicyBucket, auditdrain.PolicyKey:
+			w.everybody()
+			if st.Principal != nil && slices.Contains(st.Principal.AWS, c.drain.Delivery.RoleARN) {
+				w.grants()
+			}
+		}
+		found = append(found, w.found...)
+	}
+	return found
+}
+
+// relieve makes the first fix of a finding that does away with it and leaves every step as well off as before, if need
+// be with further edits of the same document.
+func (p *progress) relieve(f finding, before []outcome) bool {
+	i := slices.Index(p.to.docs, f.doc)
+	for _, fix := range f.fixes {
+		after, ok := p.to.try(fix)
+		if !ok {
+			continue
+		}
+		try := &progress{from: p.to, to: after, summaries: map[int][]string{}}
+		if !try.restore(before, i) || try.to.count(f.code, i) >= p.to.count(f.code, i) {
+			continue
+		}
+		p.add(fix, after)
+		p.summaries[i] = append(p.summaries[i], try.summaries[i]...)
+		p.to = try.to
+		return true
+	}
+	return false
+}
+
+// count is the number of findings with a code in a document.
+func (c *checker) count(code string, doc int) int {
+	n := 0
+	for _, f := range c.findings(c.docs[doc]) {
+		if f.code == code {
+			n++
+		}
+	}
+	return n
+}
+
+// restore edits a document until no step is worse off than before.
+func (p *progress) restore(before []outcome, doc int) bool {
+	for range maxRestores {
+		now := p.to.outcomes()
+		i := firstWorse(before, now)
+		if i < 0 {
+			return true
+		}
+		if !p.advance(i, now, p.to.docs[doc]) {
+			return false
+		}
+	}
+	return firstWorse(before, p.to.outcomes()) < 0
+}
+
+// maxRestores bounds the edits that a fix may need besides: a statement for S3 and one for the key, changed or added.
+const maxRestores = 4
+
+// watch looks at one Allow statement.
+type watch struct {
+	*checker
+	doc       *document
+	statement int
+	st        iam.Statement
+	found     []finding
+}
+
+func (w *watch) warn(code string, dangerous bool, text string, fixes ...proposal) {
+	w.found = append(w.found, finding{w.doc, w.statement, code, text, dangerous, fixes})
+}
+
+// fix proposes an edit of the statement.
+func (w *watch) fix(summary string, apply func(*editor)) proposal {
+	return proposal{w.doc, "in " + w.doc.statementText(w.statement) + ", " + summary, apply}
+}
+
+// lets reports whether the statement may allow a request, whatever of it is not known. What the document denies for sure
+// is denied.
+func (w *watch) lets(s step) bool {
+	p := sift(w.doc.policy, s.facts, world{allows: true, denies: false})
+	p.Statements = slices.DeleteFunc(p.Statements, func(st iam.Statement) bool { return st.Effect == iam.Allow && st.Index != w.statement })
+	return p.Evaluate(s.request, iamKinds[w.doc.kind]).Effect == iam.Allow
+}
+
+// stranger is somebody of no account that is known.
+func (c *checker) stranger() iam.Principal {
+	account := "999999999999"
+	if c.role.Account == account {
+		account = "888888888888"
+	}
+	return c.another(account)
+}
+
+// another is some role of an account.
+func (c *checker) another(account string) iam.Principal {
+	role := auditdrain.RoleARN{Partition: c.role.Partition, Account: account, Name: "another"}
+	return sessionOf(role, fmt.Sprintf("arn:%s:iam::%s:role/%s", role.Partition, account, role.Name), "session")
+}
+
+// trust warns of who else can assume the role.
+func (w *watch) trust() {
+	id, writer := w.drain.ExternalID, w.drain.writer()
+	arn := cmp.Or(writer.RoleARN, writer.ARN)
+	if st := w.st; st.NotAction != nil && w.lets(w.assumeRole(writer, id)) {
+		w.warn("not_action", true, fmt.Sprintf("NotAction allows every action but %s: write the one that is needed", quoted(st.NotAction)),
+			w.fix(`make it the Action "sts:AssumeRole"`, func(e *editor) { e.renameMember(w.statement, "NotAction", "Action", quote("sts:AssumeRole")) }))
+	}
+	if w.lets(w.assumeRole(w.stranger(), id)) {
+		w.warn("any_principal", true, fmt.Sprintf("Principal \"*\" lets anybody in any AWS account assume the role who knows the external ID, which is no secret: name %s", arn),
+			w.fix(fmt.Sprintf("make Principal %q", arn), func(e *editor) { e.setEverybody(w.statement, arn) }))
+		return // all below follows from it
+	}
+	for _, entry := range w.st.Principal.AWS {
+		account := accountOf(entry)
+		wide := entry == account || strings.HasSuffix(entry, ":root")
+		if wide && account != w.role.Account && w.lets(w.assumeRole(w.another(account), id)) {
+			w.warn("account_principal", true, fmt.Sprintf("Principal %q lets every role and user of account %s assume the role that may call sts:AssumeRole: name %s", entry, account, arn),
+				w.fix(fmt.Sprintf("make Principal %q", arn), func(e *editor) { e.replaceValues(is(entry), []string{arn}, w.statement, "Principal", "AWS") }))
+		}
+	}
+	if w.lets(w.assumeRole(writer, id)) {
+		w.externalID(writer, id)
+		w.trustActions()
+	}
+}
+
+// externalID warns if the writer gets in without this team's external ID.
+func (w *watch) externalID(writer iam.Principal, id string) {
+	const confused = "another customer of the platform could have it write to, or read from, what this role may"
+	fixes := w.requireExternalID(writer, id)
+	switch {
+	case w.lets(w.assumeRole(writer, "")) && !w.demandsExternalID(w.st):
+		w.warn("missing_external_id", true, fmt.Sprintf("no external ID is required, so that %s: require sts:ExternalId %q", confused, id), fixes...)
+	case w.lets(w.assumeRole(writer, "")):
+		w.warn("optional_external_id", true, fmt.Sprintf("the condition on the external ID holds for callers that send none, so that %s: use StringEquals with %q", confused, id), fixes...)
+	case slices.ContainsFunc(otherExternalIDs(id), func(other string) bool { return w.lets(w.assumeRole(writer, other)) }):
+		w.warn("wildcard_external_id", true, fmt.Sprintf("other external IDs than this team's are accepted, so that %s: use StringEquals with %q", confused, id), fixes...)
+	}
+}
+
+// otherExternalIDs are of other teams: a pattern that accepts id and others is likely to accept one of them.
+func otherExternalIDs(id string) []string {
+	namespace, _, _ := strings.Cut(id, ":")
+	ids := []string{id + "0", id + "00", id[:len(id)-1] + "~", id[:len(id)-1], "~" + id, namespace + ":~", namespace + ":team_~", "~", strings.ToUpper(id), strings.ToLower(id)}
+	for i := 1; i < len(id); i++ { // "vercel-team:team_1?3"
+		ids = append(ids, id[:i]+"~"+id[i+1:])
+	}
+	return slices.DeleteFunc(ids, func(other string) bool { return other == id || other == "" })
+}
+
+// requireExternalID proposes to demand the external ID: of a statement that others use as well, in one of our own.
+func (w *watch) requireExternalID(writer iam.Principal, id string) []proposal {
+	arn := cmp.Or(writer.RoleARN, writer.ARN)
+	ours := func(entry string) bool { return accountOf(entry) == writer.Account || entry == "*" }
+	if onlyAWS(w.st.Principal) && all(w.st.Principal.AWS, ours) {
+		return []proposal{w.fix(fmt.Sprintf("require sts:ExternalId %q", id), func(e *editor) { e.setCondition(w.statement, "sts:ExternalId", id) })}
+	}
+	return []proposal{w.fix(fmt.Sprintf("leave out %s, and add a statement for it that requires sts:ExternalId %q", arn, id), func(e *editor) {
+		e.replaceValues(ours, nil, w.statement, "Principal", "AWS")
+		e.addStatement(w.grant.TrustStatement())
+	})}
+}
+
+// trustActions warns of actions beside sts:AssumeRole.
+func (w *watch) trustActions() {
+	needed := isNeeded("sts:AssumeRole")
+	var needless []string
+	for _, a := range w.st.Action {
+		if !needed(a) {
+			needless = append(needless, a)
+		}
+	}
+	if needless == nil {
+		return
+	}
+	with := []string{"sts:AssumeRole"}
+	w.warn("needless_action", false, fmt.Sprintf("Action %s is not needed: the drain calls sts:AssumeRole only", quoted(needless)),
+		w.fix(`make Action "sts:AssumeRole"`, func(e *editor) { e.replaceValues(is(needless...), with, w.statement, "Action") }))
+}
+
+// everybody warns of a bucket or key policy that lets anybody write to the drain's place, or use its key.
+func (w *watch) everybody() {
+	who := w.stranger()
+	s := w.write("putObject", "s3:PutObject", false)
+	what := "write to " + s.short
+	if w.doc.kind == auditdrain.PolicyKey {
+		s = w.dataKey()
+		s.facts.set("kms:CallerAccount", who.Account)
+		what = "use the key"
+	}
+	s.request.Principal = who
+	for key, values := range w.drain.commonFacts(who) {
+		s.facts[key] = values
+	}
+	s.request.Context = s.facts.context()
+	if w.st.Principal == nil || !slices.Contains(w.st.Principal.AWS, "*") || !w.lets(s) {
+		return
+	}
+	role := w.drain.Delivery.RoleARN
+	w.warn("any_principal", true, fmt.Sprintf("Principal \"*\" lets anybody in any AWS account %s: name %s", what, role),
+		w.fix(fmt.Sprintf("make Principal %q", role), func(e *editor) { e.setEverybody(w.statement, role) }))
+}
