@@ -225,7 +225,7 @@ func decodeChunks(h http.Header, wire []byte) ([]byte, checksum, error) {
 	if length > maxObject {
 		return fail(tooLarge())
 	}
-	body := make([]byte, 0, length)
+	body := make([]byte, 0, min(length, len(wire)))
 	previous := uint64(minChunk)
 	for n := 1; ; n++ {
 		line, rest, ok := bytes.Cut(wire, []byte("\r\n"))
