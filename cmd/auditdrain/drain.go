@@ -270,8 +270,16 @@ func printDrains(w io.Writer, list auditdrain.DrainList) {
 		if m := d.Metadata; m != nil {
 			backlog, oldest = strconv.FormatUint(m.BacklogEvents, 10), age(m.OldestUndeliveredAt, time.Now())
 		}
-		row(w, d.ID, d.TeamID, d.Name, string(d.Status), d.Delivery.Endpoint, backlog, oldest, cut(d.LastError, 60))
+		row(w, d.ID, d.TeamID, d.Name, string(d.Status), d.Delivery.Endpoint, backlog, oldest, cut(trouble(d), 60))
 	}
+}
+
+// trouble is the short form of a drain's last error: why, not what.
+func trouble(d auditdrain.Drain) string {
+	if d.Diagnosis != nil && len(d.Diagnosis.Causes) > 0 {
+		return d.Diagnosis.Causes[0].Text
+	}
+	return d.LastError
 }
 
 func printDrain(w io.Writer, d auditdrain.Drain) {
@@ -283,7 +291,9 @@ func printDrain(w io.Writer, d auditdrain.Drain) {
 	field(w, "Disabled by", d.DisabledBy)
 	field(w, "Reason", d.DisabledReason)
 	field(w, "Failing since", when(d.FirstErrorTimestamp))
-	field(w, "Last error", d.LastError)
+	if d.Diagnosis == nil { // else it is below, in all its parts
+		field(w, "Last error", d.LastError)
+	}
 	field(w, "Endpoint", d.Delivery.Endpoint)
 	field(w, "Region", d.Delivery.Region)
 	field(w, "Role", d.Delivery.RoleARN)
@@ -302,5 +312,6 @@ func printDrain(w io.Writer, d auditdrain.Drain) {
 	}
 	if d.Diagnosis != nil {
 		printDiagnosis(w, *d.Diagnosis)
+		fmt.Fprintf(w, "\nAWS said: %s\n", visible(d.Diagnosis.Answer))
 	}
 }

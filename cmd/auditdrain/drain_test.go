@@ -157,6 +157,28 @@ func TestDrainList(t *testing.T) {
 	}
 }
 
+// A diagnosis stands in for the error that it explains.
+func TestDrainDiagnosis(t *testing.T) {
+	f := newFakeService()
+	url := f.start(t)
+	cli(t, url, "", createArgs()...)
+	d := &f.drains[0]
+	d.Status = auditdrain.StatusErrored
+	d.Diagnosis = &auditdrain.Diagnosis{
+		Summary: "S3 did not let us.", Known: true, Answer: "403 AccessDenied no",
+		Causes: []auditdrain.Cause{{Text: "The region is wrong.", Who: auditdrain.ActorTeamAdmin, Fix: "Set it."}},
+	}
+	d.LastError = d.Diagnosis.String()
+
+	if r := cli(t, url, "", "drain", "list"); !strings.Contains(r.stdout, "The region is wrong.") || strings.Contains(r.stdout, "let us") {
+		t.Errorf("list:\n%s", r.stdout)
+	}
+	want := "\nS3 did not let us.\n\n1. The region is wrong.\n   Set it. To be done by the administrator of the drain.\n\nAWS said: 403 AccessDenied no\n"
+	if r := cli(t, url, "", "drain", "show", "drn_1"); !strings.HasSuffix(r.stdout, want) || strings.Contains(r.stdout, "Last error") {
+		t.Errorf("show:\n%s", r.stdout)
+	}
+}
+
 func TestDrainTest(t *testing.T) {
 	f := newFakeService()
 	url := f.start(t)
