@@ -235,7 +235,7 @@ func TestRefusals(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			d := newDrain("s3://" + tt.name + "/audit-logs")
 			g.addBucket(t, tt.name)
-			trusts := trust(d)
+			trustPolicy := trust(d)
 			if tt.drain != nil {
 				tt.drain(&d)
 			}
@@ -243,7 +243,7 @@ func TestRefusals(t *testing.T) {
 			if tt.role != nil {
 				permissions = tt.role(d)
 			}
-			g.sts.addRole(t, d.Delivery.RoleARN, trusts, permissions)
+			g.sts.addRole(t, d.Delivery.RoleARN, trustPolicy, permissions)
 			if tt.bucket != nil {
 				tt.bucket(t, tt.name)
 			}

@@ -36,10 +36,9 @@ const (
 
 // gateway is versitygw in this process, with a simulated STS before it.
 type gateway struct {
-	s3URL, stsURL string
-	store         storage.Storer // versitygw's roles and sessions
-	sts           *tokenService
-	admin         *awss3.Client // may do anything in all buckets
+	s3URL string
+	sts   *tokenService
+	admin *awss3.Client // may do anything in all buckets
 }
 
 // startGateway starts one. Only one at a time can run in a process, which has
@@ -61,13 +60,11 @@ func startGateway(t *testing.T) *gateway {
 	serveIAM(t, store, iamSocket)
 	serveS3(t, iamSocket, s3Socket)
 
-	g := &gateway{store: store, s3URL: "http://" + forward(t, s3Socket)}
+	g := &gateway{s3URL: "http://" + forward(t, s3Socket), sts: newTokenService(t, store)}
 	g.admin = awss3.New(awss3.Options{
 		BaseEndpoint: &g.s3URL, Region: region, UsePathStyle: true, Retryer: aws.NopRetryer{},
 		Credentials: credentials.NewStaticCredentialsProvider(account, rootSecret, ""),
 	})
-	g.sts = newTokenService(t, store)
-	g.stsURL = g.sts.url
 	return g
 }
 
