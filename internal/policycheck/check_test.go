@@ -28,10 +28,9 @@ func testDrain() Drain {
 	}
 }
 
-func withKey(d *Drain)                    { d.KMSKeyARN = keyARN }
-func withACL(d *Drain)                    { d.Delivery.ObjectACL = "bucket-owner-full-control" }
-func at(endpoint string) func(*Drain)     { return func(d *Drain) { d.Delivery.Endpoint = endpoint } }
-func both(a, b func(*Drain)) func(*Drain) { return func(d *Drain) { a(d); b(d) } }
+func withKey(d *Drain)                { d.KMSKeyARN = keyARN }
+func withACL(d *Drain)                { d.Delivery.ObjectACL = "bucket-owner-full-control" }
+func at(endpoint string) func(*Drain) { return func(d *Drain) { d.Delivery.Endpoint = endpoint } }
 func (d Drain) with(change func(*Drain)) Drain {
 	if change != nil {
 		change(&d)
