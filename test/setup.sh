@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what the tests need beyond Go, git, make and Node: a C++ compiler
-# (the race detector and DuckDB are linked with it) and the packages of
-# test/sdk. Go fetches its modules itself. Run again, it changes nothing.
+# (the race detector and DuckDB are linked with it), shellcheck, and the
+# packages of test/sdk and test/kit. Go fetches its modules itself. Run again,
+# it changes nothing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -18,19 +19,26 @@ node -e 'process.exit(parseInt(process.versions.node) >= 20 ? 0 : 1)' ||
 
 compiles() { echo 'int main() { return 0; }' | "$1" -x "$2" -o /dev/null - 2>/dev/null; }
 
-if ! compiles gcc c || ! compiles g++ c++; then
-	echo "setup: installing gcc and g++"
-	command -v apt-get >/dev/null || fail "gcc or g++ is missing, and there is no apt-get to install it with"
-	as_root=()
+apt_install() {
+	echo "setup: installing $*"
+	command -v apt-get >/dev/null || fail "one of $* is missing, and there is no apt-get to install it with"
+	local as_root=()
 	[ "$(id -u)" -eq 0 ] || as_root=(sudo)
 	export DEBIAN_FRONTEND=noninteractive
 	"${as_root[@]}" apt-get -qq update
-	"${as_root[@]}" apt-get -qq install --no-install-recommends gcc g++ libc6-dev
+	"${as_root[@]}" apt-get -qq install --no-install-recommends "$@"
+}
+
+if ! compiles gcc c || ! compiles g++ c++; then
+	apt_install gcc g++ libc6-dev
 	compiles gcc c && compiles g++ c++ || fail "gcc and g++ do not work after their installation"
 fi
+command -v shellcheck >/dev/null || apt_install shellcheck
 
 # npm ci begins by removing everything, so not without need.
-if ! cmp -s test/sdk/package-lock.json test/sdk/node_modules/.installed; then
-	npm ci --prefix test/sdk --no-audit --no-fund
-	cp test/sdk/package-lock.json test/sdk/node_modules/.installed
-fi
+for packages in test/sdk test/kit; do
+	if ! cmp -s $packages/package-lock.json $packages/node_modules/.installed; then
+		npm ci --prefix $packages --no-audit --no-fund
+		cp $packages/package-lock.json $packages/node_modules/.installed
+	fi
+done

@@ -232,6 +232,7 @@ JSON
 
 # All in a function, so that a script that was cut off on its way here does nothing.
 main() {
+	exec 3>&1 >&2 # the answer is all that goes to standard output
 	account='' role_arn=''
 	tmp=$(mktemp -d)
 	trap 'rm -rf "$tmp"' EXIT
@@ -241,7 +242,7 @@ main() {
 	if [ "$create_bucket" = true ]; then make_bucket; fi
 	allow_key
 	say "done; the drain's roleArn is"
-	echo "$role_arn"
+	echo "$role_arn" >&3
 }
 
 main </dev/null

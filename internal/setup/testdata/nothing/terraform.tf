@@ -30,7 +30,7 @@ variable "external_id" {
   description = "Your team's external ID. The platform derives it and nobody can choose another team's."
 
   validation {
-    condition     = can(regex("^[A-Za-z0-9_+=,.@:/-]{2,1224}$", var.external_id)) # no wildcards
+    condition     = can(regex("^[A-Za-z0-9_+=,.@:/-]{2,}$", var.external_id)) # no wildcards
     error_message = "Use the external ID as the platform tells it."
   }
 }
