@@ -12,11 +12,12 @@ import (
 	"github.com/auditdrain/auditdrain/internal/iam"
 )
 
-// Limits of what is read. AWS's own are lower: a role has 20 attached policies at most, and a key policy, the longest,
-// 32 KiB.
+// Limits of what is read, all documents together. They bound the time that a check takes to a few seconds, and are far
+// above what AWS takes: a role has 20 attached policies of 6 KiB at most, and a key policy, the longest, 32 KiB.
 const (
-	MaxDocuments     = 25
-	MaxDocumentBytes = 64 << 10
+	MaxDocuments  = 25
+	MaxBytes      = 256 << 10
+	MaxStatements = 500
 )
 
 // document is one policy that was given.
@@ -62,16 +63,26 @@ func orKinds(kinds []auditdrain.PolicyKind) string {
 
 // readAll reads the documents, or returns all that is wrong with them.
 func readAll(given []auditdrain.PolicyDocument) ([]*document, error) {
+	bytes := 0
+	for _, g := range given {
+		bytes += len(g.Document)
+	}
+	bad := func(format string, args ...any) ([]*document, error) {
+		return nil, auditdrain.FieldErrors([]auditdrain.Problem{{Field: "policies", Message: fmt.Sprintf(format, args...)}})
+	}
 	switch n := len(given); {
 	case n == 0:
-		return nil, auditdrain.FieldErrors([]auditdrain.Problem{{Field: "policies", Message: "missing: give at least one policy"}})
+		return bad("missing: give at least one policy")
 	case n > MaxDocuments:
-		return nil, auditdrain.FieldErrors([]auditdrain.Problem{{Field: "policies", Message: fmt.Sprintf("%d are too many: give at most %d", n, MaxDocuments)}})
+		return bad("%d are too many: give at most %d", n, MaxDocuments)
+	case bytes > MaxBytes:
+		return bad("%d bytes are too many: give at most %d", bytes, MaxBytes)
 	}
 	var docs []*document
 	var problems []auditdrain.Problem
+	statements := 0
 	for i, g := range given {
-		doc, problem := read(g)
+		doc, problem := readDocument(g)
 		if problem != nil {
 			problem.Field = fmt.Sprintf("policies.%d.%s", i, problem.Field)
 			problems = append(problems, *problem)
@@ -79,6 +90,10 @@ func readAll(given []auditdrain.PolicyDocument) ([]*document, error) {
 		}
 		doc.name = distinctName(doc.name, docs)
 		docs = append(docs, doc)
+		statements += len(doc.policy.Statements)
+	}
+	if statements > MaxStatements {
+		return bad("%d statements are too many: give at most %d", statements, MaxStatements)
 	}
 	return docs, auditdrain.FieldErrors(problems)
 }
@@ -95,7 +110,7 @@ func distinctName(name string, docs []*document) string {
 	return distinct
 }
 
-func read(given auditdrain.PolicyDocument) (*document, *auditdrain.Problem) {
+func readDocument(given auditdrain.PolicyDocument) (*document, *auditdrain.Problem) {
 	name := strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {
 			return -1 // it becomes part of patches
@@ -111,9 +126,6 @@ func read(given auditdrain.PolicyDocument) (*document, *auditdrain.Problem) {
 	}
 	if given.Kind != "" && !slices.Contains(kinds, given.Kind) {
 		return nil, &auditdrain.Problem{Field: "kind", Message: fmt.Sprintf("%q is not allowed: use %s, or leave it out", given.Kind, orKinds(kinds))}
-	}
-	if n := len(given.Document); n > MaxDocumentBytes {
-		return bad(": has %d bytes, of which at most %d are read", n, MaxDocumentBytes)
 	}
 	text := strings.TrimPrefix(given.Document, "\uFEFF")
 	badAt := func(at source, e *iam.SyntaxError) (*document, *auditdrain.Problem) {

@@ -3,6 +3,7 @@ package policycheck
 import (
 	"encoding/json"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
@@ -67,7 +68,7 @@ func TestRead(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			doc, problem := read(auditdrain.PolicyDocument{Kind: tt.kind, Name: "x", Document: tt.given})
+			doc, problem := readDocument(auditdrain.PolicyDocument{Kind: tt.kind, Name: "x", Document: tt.given})
 			if problem != nil {
 				t.Fatal(problem)
 			}
@@ -123,7 +124,7 @@ func TestReadKinds(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			doc, problem := read(auditdrain.PolicyDocument{Kind: tt.kind, Name: "x", Document: tt.given})
+			doc, problem := readDocument(auditdrain.PolicyDocument{Kind: tt.kind, Name: "x", Document: tt.given})
 			got := ""
 			if problem != nil {
 				got = problem.Field + ": " + problem.Message
@@ -166,11 +167,10 @@ func TestReadErrors(t *testing.T) {
 		{"null", `{"PolicyDocument": null}`, "x, line 1, column 20: a policy must be an object"},
 		{"wrapped for ever", strings.Repeat(`{"PolicyDocument": `, 9) + "1", "the document ends too early"},
 		{"wrapped too often", strings.Repeat(`{"PolicyDocument": `, 9) + "1" + strings.Repeat("}", 9), "it is wrapped too many times"},
-		{"long", strings.Repeat(" ", MaxDocumentBytes+1), "x: has 65537 bytes, of which at most 65536 are read"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			_, problem := read(auditdrain.PolicyDocument{Name: "x", Document: tt.given})
+			_, problem := readDocument(auditdrain.PolicyDocument{Name: "x", Document: tt.given})
 			if problem == nil || !strings.Contains(problem.Message, tt.want) {
 				t.Errorf("got %+v\nwant %s", problem, tt.want)
 			}
@@ -188,6 +188,8 @@ func TestCheckRefuses(t *testing.T) {
 	}{
 		{"none", nil, "policies: missing: give at least one policy"},
 		{"too many", make([]auditdrain.PolicyDocument, MaxDocuments+1), "policies: 26 are too many: give at most 25"},
+		{"too long", []auditdrain.PolicyDocument{good, {Document: strings.Repeat(" ", MaxBytes)}}, "policies: 262484 bytes are too many: give at most 262144"},
+		{"too many statements", []auditdrain.PolicyDocument{{Document: statements(slices.Repeat([]string{`{"Effect": "Allow", "Action": "*", "Resource": "*"}`}, MaxStatements+1)...)}}, "policies: 501 statements are too many: give at most 500"},
 		{"two of one kind", []auditdrain.PolicyDocument{good, good}, "policies.1: trust policy 2: is a second trust policy beside trust policy"},
 		{"two that are broken", []auditdrain.PolicyDocument{{Document: "{"}, good, {Name: "b", Document: "{"}}, "policies.0.document: the policy, line 1, column 2: the document ends too early (and 1 more, see details)"},
 	}

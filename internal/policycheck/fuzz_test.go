@@ -19,7 +19,7 @@ func FuzzDocument(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		doc, problem := read(auditdrain.PolicyDocument{Name: "x", Document: text})
+		doc, problem := readDocument(auditdrain.PolicyDocument{Name: "x", Document: text})
 		if problem != nil {
 			if problem.Message == "" || problem.Field == "" {
 				t.Errorf("problem %+v", problem)

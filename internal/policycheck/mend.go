@@ -90,8 +90,9 @@ rounds:
 			}
 		}
 		for _, doc := range p.to.docs {
-			for _, f := range p.to.findings(doc) {
-				if f.dangerous && p.relieve(f, outcomes) {
+			findings := p.to.findings(doc)
+			for _, f := range findings {
+				if f.dangerous && p.relieve(f, outcomes, count(findings, f.code)) {
 					continue rounds
 				}
 			}

@@ -86,10 +86,11 @@ type checker struct {
 	session *iam.Policy
 	docs    []*document
 	tasks   []step
+	probes  map[string]step
 }
 
 func newChecker(d Drain, role auditdrain.RoleARN, docs []*document) *checker {
-	c := &checker{drain: d, role: role, docs: docs}
+	c := &checker{drain: d, role: role, docs: docs, probes: map[string]step{}}
 	c.grant = iam.GrantFor(d.Delivery)
 	c.grant.WriterRoleARN, c.grant.ExternalID, c.grant.KMSKeyARN = d.WriterRoleARN, d.ExternalID, d.KMSKeyARN
 	c.session = iam.MustParse(c.grant.SessionPolicy())

@@ -28,12 +28,13 @@ func (c *checker) warnings() []auditdrain.PolicyWarning {
 	before := c.outcomes()
 	var all []auditdrain.PolicyWarning
 	for _, doc := range c.docs {
-		for _, f := range c.findings(doc) {
+		findings := c.findings(doc)
+		for _, f := range findings {
 			if len(all) == maxWarnings {
 				return all
 			}
 			w := auditdrain.PolicyWarning{PolicyStatementRef: doc.ref(f.statement), Code: f.code, Text: sentence(f.text), Dangerous: f.dangerous}
-			if p := c.begin(); p.relieve(f, before) {
+			if p := c.begin(); p.relieve(f, before, count(findings, f.code)) {
 				w.Edit = &p.edits()[0]
 			}
 			all = append(all, w)
@@ -48,11 +49,17 @@ func (c *checker) findings(doc *document) []finding {
 	if doc.foreign != "" {
 		return nil
 	}
+	var denies []iam.Statement
+	for _, st := range doc.policy.Statements {
+		if st.Effect == iam.Deny {
+			denies = append(denies, st)
+		}
+	}
 	for i, st := range doc.policy.Statements {
 		if st.Effect != iam.Allow {
 			continue
 		}
-		w := &watch{checker: c, doc: doc, statement: i, st: st}
+		w := &watch{checker: c, doc: doc, statement: i, st: st, denies: denies}
 		switch doc.kind {
 		case auditdrain.PolicyTrust:
 			w.trust()
@@ -71,7 +78,9 @@ func (c *checker) findings(doc *document) []finding {
 
 // relieve makes the first fix of a finding that does away with it and leaves every step as well off as before, if need
 // be with further edits of the same document.
-func (p *progress) relieve(f finding, before []outcome) bool {
+//
+// had is how many findings with its code the document has.
+func (p *progress) relieve(f finding, before []outcome, had int) bool {
 	i := slices.Index(p.to.docs, f.doc)
 	for _, fix := range f.fixes {
 		after, ok := p.to.try(fix)
@@ -79,7 +88,7 @@ func (p *progress) relieve(f finding, before []outcome) bool {
 			continue
 		}
 		try := &progress{from: p.to, to: after, summaries: map[int][]string{}}
-		if !try.restore(before, i) || try.to.count(f.code, i) >= p.to.count(f.code, i) {
+		if !try.restore(before, i) || count(try.to.findings(try.to.docs[i]), f.code) >= had {
 			continue
 		}
 		p.add(fix, after)
@@ -90,10 +99,9 @@ func (p *progress) relieve(f finding, before []outcome) bool {
 	return false
 }
 
-// count is the number of findings with a code in a document.
-func (c *checker) count(code string, doc int) int {
+func count(findings []finding, code string) int {
 	n := 0
-	for _, f := range c.findings(c.docs[doc]) {
+	for _, f := range findings {
 		if f.code == code {
 			n++
 		}
@@ -125,6 +133,7 @@ type watch struct {
 	doc       *document
 	statement int
 	st        iam.Statement
+	denies    []iam.Statement // of the same document
 	found     []finding
 }
 
@@ -140,9 +149,19 @@ func (w *watch) fix(summary string, apply func(*editor)) proposal {
 // lets reports whether the statement may allow a request, whatever of it is not known. What the document denies for sure
 // is denied.
 func (w *watch) lets(s step) bool {
-	p := sift(w.doc.policy, s.facts, world{allows: true, denies: false})
-	p.Statements = slices.DeleteFunc(p.Statements, func(st iam.Statement) bool { return st.Effect == iam.Allow && st.Index != w.statement })
-	return p.Evaluate(s.request, iamKinds[w.doc.kind]).Effect == iam.Allow
+	p := &iam.Policy{Version: w.doc.policy.Version, Statements: append(slices.Clip(w.denies), w.st)}
+	return sift(p, s.facts, bestWorld).Evaluate(s.request, iamKinds[w.doc.kind]).Effect == iam.Allow
+}
+
+// probe is assumeRole, remembered: every statement is asked the same.
+func (c *checker) probe(caller iam.Principal, externalID string) step {
+	key := caller.ARN + " " + externalID
+	s, ok := c.probes[key]
+	if !ok {
+		s = c.assumeRole(caller, externalID)
+		c.probes[key] = s
+	}
+	return s
 }
 
 // stranger is somebody of no account that is known.
@@ -164,11 +183,11 @@ func (c *checker) another(account string) iam.Principal {
 func (w *watch) trust() {
 	id, writer := w.drain.ExternalID, w.drain.writer()
 	arn := cmp.Or(writer.RoleARN, writer.ARN)
-	if st := w.st; st.NotAction != nil && w.lets(w.assumeRole(writer, id)) {
+	if st := w.st; st.NotAction != nil && w.lets(w.probe(writer, id)) {
 		w.warn("not_action", true, fmt.Sprintf("NotAction allows every action but %s: write the one that is needed", quoted(st.NotAction)),
 			w.fix(`make it the Action "sts:AssumeRole"`, func(e *editor) { e.renameMember(w.statement, "NotAction", "Action", quote("sts:AssumeRole")) }))
 	}
-	if w.lets(w.assumeRole(w.stranger(), id)) {
+	if w.lets(w.probe(w.stranger(), id)) {
 		w.warn("any_principal", true, fmt.Sprintf("Principal \"*\" lets anybody in any AWS account assume the role who knows the external ID, which is no secret: name %s", arn),
 			w.fix(fmt.Sprintf("make Principal %q", arn), func(e *editor) { e.setEverybody(w.statement, arn) }))
 		return // all below follows from it
@@ -176,12 +195,12 @@ func (w *watch) trust() {
 	for _, entry := range w.st.Principal.AWS {
 		account := accountOf(entry)
 		wide := entry == account || strings.HasSuffix(entry, ":root")
-		if wide && account != w.role.Account && w.lets(w.assumeRole(w.another(account), id)) {
+		if wide && account != w.role.Account && w.lets(w.probe(w.another(account), id)) {
 			w.warn("account_principal", true, fmt.Sprintf("Principal %q lets every role and user of account %s assume the role that may call sts:AssumeRole: name %s", entry, account, arn),
 				w.fix(fmt.Sprintf("make Principal %q", arn), func(e *editor) { e.replaceValues(is(entry), []string{arn}, w.statement, "Principal", "AWS") }))
 		}
 	}
-	if w.lets(w.assumeRole(writer, id)) {
+	if w.lets(w.probe(writer, id)) {
 		w.externalID(writer, id)
 		w.trustActions()
 	}
@@ -192,11 +211,11 @@ func (w *watch) externalID(writer iam.Principal, id string) {
 	const confused = "another customer of the platform could have it write to, or read from, what this role may"
 	fixes := w.requireExternalID(writer, id)
 	switch {
-	case w.lets(w.assumeRole(writer, "")) && !w.demandsExternalID(w.st):
+	case w.lets(w.probe(writer, "")) && !w.demandsExternalID(w.st):
 		w.warn("missing_external_id", true, fmt.Sprintf("no external ID is required, so that %s: require sts:ExternalId %q", confused, id), fixes...)
-	case w.lets(w.assumeRole(writer, "")):
+	case w.lets(w.probe(writer, "")):
 		w.warn("optional_external_id", true, fmt.Sprintf("the condition on the external ID holds for callers that send none, so that %s: use StringEquals with %q", confused, id), fixes...)
-	case slices.ContainsFunc(otherExternalIDs(id), func(other string) bool { return w.lets(w.assumeRole(writer, other)) }):
+	case slices.ContainsFunc(otherExternalIDs(id), func(other string) bool { return w.lets(w.probe(writer, other)) }):
 		w.warn("wildcard_external_id", true, fmt.Sprintf("other external IDs than this team's are accepted, so that %s: use StringEquals with %q", confused, id), fixes...)
 	}
 }
