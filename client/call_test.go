@@ -115,6 +115,10 @@ func calls(c *client.Client) map[string]func(context.Context) error {
 			_, err := c.Setup(ctx, "team_1", auditdrain.SetupQuery{Endpoint: "s3://acme/a b&c", KMSKeyARN: "arn:x"})
 			return err
 		},
+		"CheckPolicies": func(ctx context.Context) error {
+			_, err := c.CheckPolicies(ctx, "team_1", auditdrain.PolicyCheckInput{})
+			return err
+		},
 	}
 }
 
@@ -136,6 +140,7 @@ func TestRequests(t *testing.T) {
 		"TestDelivery":   "POST /v1/drains/test?teamId=team_1",
 		"TestDrain":      "POST /v1/drains/drn_1/test?teamId=team_1",
 		"Setup":          "GET /v1/setup?endpoint=s3%3A%2F%2Facme%2Fa+b%26c&kmsKeyArn=arn%3Ax&teamId=team_1",
+		"CheckPolicies":  "POST /v1/policies/check?teamId=team_1",
 	}
 	var got string
 	c := newClient(t, inMemory{http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -190,7 +195,7 @@ func TestErrorIsTheServers(t *testing.T) {
 // happen twice.
 func TestRepeatsOnlyWhatIsSafe(t *testing.T) {
 	repeated := map[string]bool{
-		"ListTeams": true, "GetTeam": true, "ListTokens": true, "ListDrains": true, "GetDrain": true, "SendEvents": true, "Setup": true,
+		"ListTeams": true, "GetTeam": true, "ListTokens": true, "ListDrains": true, "GetDrain": true, "SendEvents": true, "Setup": true, "CheckPolicies": true,
 	}
 	causes := map[string]struct {
 		answer    answer

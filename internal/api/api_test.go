@@ -206,6 +206,7 @@ func TestAccess(t *testing.T) {
 		{"DELETE", "/v1/drains/{drain}?teamId=team_a", "", []int{gone, gone, forbidden, forbidden, forbidden, forbidden, forbidden, noToken, noToken, noToken}},
 		{"POST", "/v1/drains/{drain}/test?teamId=team_a", "", []int{ok, ok, forbidden, forbidden, forbidden, forbidden, forbidden, noToken, noToken, noToken}},
 		{"GET", "/v1/setup?teamId=team_a", "", []int{ok, ok, ok, forbidden, forbidden, forbidden, forbidden, noToken, noToken, noToken}},
+		{"POST", "/v1/policies/check?teamId=team_a", checkBody(goodDelivery), []int{ok, ok, ok, forbidden, forbidden, forbidden, forbidden, noToken, noToken, noToken}},
 		{"GET", "/v2/teams/team_a", "", []int{ok, ok, ok, ok, forbidden, forbidden, forbidden, noToken, noToken, noToken}},
 		{"GET", "/v1/teams", "", []int{ok, forbidden, forbidden, forbidden, forbidden, forbidden, forbidden, noToken, noToken, noToken}},
 		{"POST", "/v1/teams", `{"slug":"new","name":"New"}`, []int{ok, forbidden, forbidden, forbidden, forbidden, forbidden, forbidden, noToken, noToken, noToken}},

@@ -80,7 +80,7 @@ func fieldNames(v any, p jsontext.Pointer) []string {
 			t = t.Elem()
 		}
 		switch t.Kind() {
-		case reflect.Map:
+		case reflect.Map, reflect.Slice:
 			t = t.Elem()
 		case reflect.Struct:
 			for _, f := range reflect.VisibleFields(t) {

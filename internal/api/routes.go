@@ -76,6 +76,9 @@ func (s *Server) routes() []route {
 		{method: "GET", path: "/v1/setup", team: theTeam, roles: readers, query: setupParams,
 			summary: "Everything to set a drain up with: policies, a CloudFormation template and a link that fills it in, Terraform, an AWS CLI script, Athena and DuckDB. All with the values given; none is needed. 503 as long as AWS has not told what the service runs as.",
 			out:     auditdrain.Setup{}, handle: s.getSetup},
+		{method: "POST", path: "/v1/policies/check", team: theTeam, roles: readers,
+			summary: "What policies mean for a drain, before or after it is created: whether each thing that it does is allowed, by which statement, what to change otherwise, and what they allow without need. Policies are IAM's JSON, with or without comments, or what AWS CLI commands print. AWS is not asked. 503 as long as AWS has not told what the service runs as.",
+			in:      auditdrain.PolicyCheckInput{}, out: auditdrain.PolicyReport{}, handle: s.checkPolicies},
 
 		{method: "GET", path: "/v2/teams/{idOrSlug}", team: theTeam, roles: everyone,
 			summary: "Show a team.",

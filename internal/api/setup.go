@@ -23,10 +23,9 @@ func (s *Server) getSetup(c *call) (any, error) {
 	if err := auditdrain.FieldErrors(q.Validate(s.PartitionOf)); err != nil {
 		return nil, err
 	}
-	writer, err := s.WriterARN(c.Context())
+	writer, err := s.writer(c.Context())
 	if err != nil {
-		// A trust policy that names somebody else is worse than none.
-		return nil, auditdrain.Errorf(auditdrain.CodeUnavailable, "AWS has not told what this service runs as, whom the trust policy must name: %v", err)
+		return nil, err
 	}
 	d := setup.DestinationOf(q.Delivery())
 	d.WriterRoleARN = writer
