@@ -38,7 +38,7 @@ func (f *destinationFlags) addTo(cmd *cobra.Command) {
 	f.objectACL = choice{value: none, allowed: append([]string{none}, auditdrain.ObjectACLs...)}
 	f.objectACL.addTo(cmd, flags, "object-acl", "", "the drain's objectAcl")
 	flags.StringVar(&f.writerRoleARN, "writer-role-arn", "", "the platform's role that the trust policy names; the service logs it when it starts")
-	flags.StringVar(&f.externalID, "external-id", "", "external ID of the team, as in: auditdrain drain show; or use --team")
+	flags.StringVar(&f.externalID, "external-id", "", "external ID of the team, as auditdrain drain show tells it; goes before --team")
 	flags.StringVar(&f.namespace, "namespace", string(auditdrain.DefaultNamespace), "beginning of external IDs, as the service has it")
 	flags.StringVar(&f.team, "team", "", "ID of the team (not its slug), to make the external ID of")
 	for _, flag := range []string{"endpoint", "region", "role-arn", "kms-key-arn", "writer-role-arn", "external-id", "namespace", "team"} {
@@ -105,16 +105,12 @@ func (f *destinationFlags) grant() (iam.Grant, error) {
 	if err := namespace.Validate(); err != nil {
 		return iam.Grant{}, usagef("--%w", err)
 	}
-	var derived string
-	if f.team != "" {
-		derived = namespace.ExternalID(f.team)
-	}
-	if f.externalID != "" && derived != "" && f.externalID != derived {
-		return iam.Grant{}, usagef("--external-id: %q is not that of --team, which is %q: leave one of the two out", f.externalID, derived)
-	}
 	g := iam.GrantFor(d)
 	g.WriterRoleARN = f.writerRoleARN
-	g.ExternalID = cmp.Or(f.externalID, derived)
+	g.ExternalID = f.externalID
+	if g.ExternalID == "" && f.team != "" {
+		g.ExternalID = namespace.ExternalID(f.team)
+	}
 	g.KMSKeyARN = f.kmsKeyARN
 	if id := g.ExternalID; id != "" && (len(id) < 2 || len(id) > 1224 || !externalIDRE.MatchString(id)) {
 		return iam.Grant{}, usagef("external ID: %q is not allowed: AWS takes 2 to 1224 of A-Z, a-z, 0-9 and _ + = , . @ : / -", g.ExternalID)

@@ -60,6 +60,7 @@ func newRootCommand() *cobra.Command {
 		newTokenCommand(),
 		newDrainCommand(),
 		newSetupCommand(),
+		newPolicyCommand(),
 		newEventsCommand(),
 		newVersionCommand(),
 	)

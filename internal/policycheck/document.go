@@ -27,7 +27,8 @@ type document struct {
 	policy *iam.Policy
 	// text is what edits change: what was given, or the policy that was found in it.
 	text  string
-	lines []int // of the statements, in what was given
+	lines []int  // of the statements, in what was given
+	from  string // the command in whose output it was; "": it was given by itself
 
 	role     string // ARN or name of the role that has the policy, where that was told
 	boundary string // ARN of that role's permissions boundary, where that was told
@@ -158,7 +159,7 @@ func readDocument(given auditdrain.PolicyDocument) (*document, *auditdrain.Probl
 		doc.name = kindNames[kind]
 	}
 	if found.command != "" {
-		doc.text = laidOut(found.text)
+		doc.from, doc.text = found.command, laidOut(found.text)
 	}
 	for _, s := range found.root.get("Statement").list() {
 		doc.lines = append(doc.lines, iam.SyntaxErrorAt([]byte(text), found.offset(s.start), "").Line)

@@ -214,8 +214,8 @@ func TestAnotherRole(t *testing.T) {
 		t.Errorf("result %s", r.Result)
 	}
 	for step, want := range map[string]string{
-		"assumeRole": "Trust.json is the trust policy of role arn:aws:iam::111122223333:role/other, but the drain's roleArn is " + roleARN,
-		"putObject":  "Permissions.json is the permissions policy of role other",
+		"assumeRole": "Document trust.json is the trust policy of role arn:aws:iam::111122223333:role/other, but the drain's roleArn is " + roleARN,
+		"putObject":  "Document permissions.json is the permissions policy of role other",
 	} {
 		if s := stepOf(t, r, step); s.Result != auditdrain.PolicyUnknown || !strings.Contains(s.Reason, want) {
 			t.Errorf("%s is %s: %s", step, s.Result, s.Reason)
@@ -224,7 +224,7 @@ func TestAnotherRole(t *testing.T) {
 
 	docs = policies{}.documents(d)
 	docs[1].Document = `{"PolicyVersion": {"Document": ` + docs[1].Document + `, "VersionId": "v3", "IsDefaultVersion": false}}`
-	if s := stepOf(t, mustCheck(t, d, docs), "putObject"); s.Result != auditdrain.PolicyUnknown || !strings.Contains(s.Reason, "is version v3 of its policy") {
+	if s := stepOf(t, mustCheck(t, d, docs), "putObject"); s.Result != auditdrain.PolicyUnknown || !strings.Contains(s.Reason, "Document permissions.json is version v3 of its policy") {
 		t.Errorf("putObject is %s: %s", s.Result, s.Reason)
 	}
 

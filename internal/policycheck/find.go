@@ -1,6 +1,7 @@
 package policycheck
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -56,7 +57,7 @@ func find(given source) (found, *iam.SyntaxError, source) {
 		trimmed := strings.TrimSpace(f.text)
 		if strings.HasPrefix(trimmed, "%") {
 			f.source = f.unescaped()
-			f.command = "IAM's API"
+			f.command = cmp.Or(f.command, "IAM's API")
 			continue
 		}
 		root, syntax := parseTree(f.text)
@@ -68,7 +69,7 @@ func find(given source) (found, *iam.SyntaxError, source) {
 			return f, syntax, f.source
 		case root.kind == '"':
 			f.source = f.slice(root.start, root.end).unquoted()
-			f.command = "a JSON string"
+			f.command = cmp.Or(f.command, "a program that quotes it")
 			continue
 		case root.kind != '{':
 			return f, f.errorAt(root.start, "a policy must be an object"), f.source

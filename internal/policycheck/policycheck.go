@@ -71,9 +71,9 @@ func tooMany(docs []*document) []auditdrain.Problem {
 func foreign(doc *document, roleARN string, role auditdrain.RoleARN) string {
 	switch {
 	case doc.role != "" && doc.role != roleARN && doc.role != role.Name:
-		return fmt.Sprintf("%s is the %s of role %s, but the drain's roleArn is %s: change roleArn, or give that role's policies", doc.name, kindNames[doc.kind], doc.role, roleARN)
+		return fmt.Sprintf("document %s is the %s of role %s, but the drain's roleArn is %s: change roleArn, or give that role's policies", doc.name, kindNames[doc.kind], doc.role, roleARN)
 	case doc.version != "":
-		return fmt.Sprintf("%s is version %s of its policy, which is not the default version and so not in force: give that one", doc.name, doc.version)
+		return fmt.Sprintf("document %s is version %s of its policy, which is not the default version and so not in force: give that one", doc.name, doc.version)
 	}
 	return ""
 }
@@ -149,6 +149,11 @@ func (c *checker) report() auditdrain.PolicyReport {
 	}
 	r.Warnings = c.warnings()
 	r.Fixes = c.fix()
+	for _, doc := range c.docs {
+		if doc.from != "" && slices.ContainsFunc(r.Fixes, func(e auditdrain.PolicyEdit) bool { return e.Document == doc.name }) {
+			r.Notes = append(r.Notes, fmt.Sprintf("Patches of %s, which is in the output of %s, are of the policy by itself: that is what AWS takes back.", doc.name, doc.from))
+		}
+	}
 	return r
 }
 
@@ -190,7 +195,7 @@ func (c *checker) notes() []string {
 		notes = append(notes, "No permissions boundary was given: that the role has none is taken for granted.")
 	}
 	if c.drain.KMSKeyARN == "" && c.drain.Delivery.ServerSideEncryption != "AES256" {
-		notes = append(notes, "If the bucket encrypts with a customer managed KMS key, give its ARN as kmsKeyArn to have that checked, too.")
+		notes = append(notes, "If the bucket encrypts with a customer managed KMS key, give the key's ARN to have that checked, too.")
 	}
 	return append(notes, "Policies of the AWS organization (SCPs and RCPs) are not looked at.")
 }
