@@ -138,7 +138,8 @@ func script(t *testing.T, dir, text string, environ ...string) run {
 	cmd := exec.CommandContext(t.Context(), "bash")
 	cmd.Dir = dir
 	cmd.Stdin = strings.NewReader(text)
-	cmd.Env = append([]string{"STAND_IN=" + dir, "PATH=" + bin + ":" + os.Getenv("PATH"), "TMPDIR=" + t.TempDir()}, environ...)
+	// With the race detector every stand-in would wait for a second at its end.
+	cmd.Env = append([]string{"GORACE=atexit_sleep_ms=0", "STAND_IN=" + dir, "PATH=" + bin + ":" + os.Getenv("PATH"), "TMPDIR=" + t.TempDir()}, environ...)
 	var out, stderr strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, &stderr
 	err = cmd.Run()
@@ -210,6 +211,7 @@ const keyPolicy = `{
 
 func TestScript(t *testing.T) {
 	eachDestination(t, func(t *testing.T, d setup.Destination) {
+		t.Parallel()
 		partition, _ := partitionOf(d)
 		dir := t.TempDir()
 		text := setup.Write(d, "").CLI
