@@ -132,7 +132,8 @@ type PolicyNearMiss struct {
 }
 
 // PolicyEdit is the smallest change to one document that mends a step, or does
-// away with a warning. It has been tried, and leaves no other step worse off.
+// away with a warning. It has been tried, with the others of the same list:
+// they leave no other step worse off.
 //
 // Of a policy that was given by itself, layout and comments stay. One that was
 // found in the output of a command is laid out as a file of its own, which is
@@ -151,8 +152,10 @@ type PolicyWarning struct {
 	Text string `json:"text"` // what may happen, and what to write instead
 	// Dangerous tells what others could misuse, or what could destroy logs,
 	// from what is only needless.
-	Dangerous bool        `json:"dangerous,omitempty"`
-	Edit      *PolicyEdit `json:"edit,omitempty"`
+	Dangerous bool `json:"dangerous,omitempty"`
+	// Edits together do away with it, one for each document that has to
+	// change. There are none where no change is safe.
+	Edits []PolicyEdit `json:"edits,omitempty"`
 }
 
 var kmsKeyARNRE = regexp.MustCompile(`^arn:(aws[a-z0-9-]*):kms:([a-z0-9-]+):(\d{12}):key/[A-Za-z0-9-]{1,64}$`)

@@ -260,8 +260,8 @@ func printReport(w io.Writer, r auditdrain.PolicyReport, externalID string) erro
 		line("")
 		line("%s %s: %s", word, warning.Code, statementName(warning.PolicyStatementRef))
 		line("  %s", warning.Text)
-		if warning.Edit != nil {
-			edit(fmt.Sprintf("%s of %s", warning.Code, statementName(warning.PolicyStatementRef)), *warning.Edit)
+		for _, e := range warning.Edits {
+			edit(fmt.Sprintf("%s of %s", warning.Code, statementName(warning.PolicyStatementRef)), e)
 		}
 	}
 	for _, e := range r.Fixes {

@@ -176,13 +176,13 @@ func checkEdits(t *testing.T, d Drain, docs []auditdrain.PolicyDocument) {
 		}
 	}
 	for _, w := range r.Warnings {
-		if w.Edit == nil {
+		if w.Edits == nil {
 			if w.Dangerous {
 				t.Errorf("nothing is proposed for %s: %s", w.Code, w.Text)
 			}
 			continue
 		}
-		after := mustCheck(t, d, apply(docs, []auditdrain.PolicyEdit{*w.Edit}))
+		after := mustCheck(t, d, apply(docs, w.Edits))
 		noWorse("the edit for "+w.Code, after)
 		same := func(v auditdrain.PolicyWarning) bool { return v.Code == w.Code && v.Document == w.Document }
 		count := func(r auditdrain.PolicyReport) (n int) {
@@ -194,7 +194,7 @@ func checkEdits(t *testing.T, d Drain, docs []auditdrain.PolicyDocument) {
 			return n
 		}
 		if count(after) >= count(r) {
-			t.Errorf("the edit for %s does not do away with it:\n%s", w.Code, w.Edit.Patch)
+			t.Errorf("the edit for %s does not do away with it:\n%s", w.Code, w.Edits[0].Patch)
 		}
 	}
 	for range 3 {

@@ -85,9 +85,7 @@ func FuzzCheck(f *testing.F) {
 			}
 		}
 		for _, w := range r.Warnings {
-			if w.Edit != nil {
-				edits = append(edits, *w.Edit)
-			}
+			edits = append(edits, w.Edits...)
 		}
 		for _, e := range edits {
 			if e.Patch == "" {

@@ -59,7 +59,15 @@ func (w *watch) asNeeded() []proposal {
 			with = append(with, statement)
 		}
 	}
-	return []proposal{w.fix("allow what the drain needs and nothing else", func(e *editor) { e.replaceStatement(w.statement, with...) })}
+	return append([]proposal{w.fix("allow what the drain needs and nothing else", func(e *editor) { e.replaceStatement(w.statement, with...) })}, w.inPlace()...)
+}
+
+// inPlace proposes a statement that the drain needs in the place of one that must go but is the only one of its policy.
+func (w *watch) inPlace() []proposal {
+	if w.doc.kind != auditdrain.PolicyPermissions {
+		return nil
+	}
+	return []proposal{w.fix("allow what the drain needs instead (or detach the policy)", func(e *editor) { e.replaceStatement(w.statement, w.grant.WriteStatement()) })}
 }
 
 // neededActions are those of a service that the drain needs.
@@ -106,7 +114,11 @@ func (w *watch) wildcards() {
 		if with != nil {
 			text += ": write " + listed(quotedEach(with), "and")
 		}
-		w.warn(code, dangerous, text, w.instead(is(pattern), with)...)
+		fixes := w.instead(is(pattern), with)
+		if dangerous {
+			fixes = append(fixes, w.inPlace()...)
+		}
+		w.warn(code, dangerous, text, fixes...)
 	}
 }
 
@@ -123,7 +135,8 @@ func (w *watch) needless() {
 		}
 	}
 	if dangerous != nil {
-		w.warn("destructive_action", true, fmt.Sprintf("%s could undo what a drain is for, and the drain does not need it", quoted(dangerous)), w.instead(is(dangerous...), nil)...)
+		w.warn("destructive_action", true, fmt.Sprintf("%s could undo what a drain is for, and the drain does not need it", quoted(dangerous)),
+			append(w.instead(is(dangerous...), nil), w.inPlace()...)...)
 	}
 	if harmless != nil {
 		w.warn("needless_action", false, fmt.Sprintf("the drain does not need %s", quoted(harmless)), w.instead(is(harmless...), nil)...)
@@ -162,12 +175,11 @@ func (w *watch) wideResources() {
 	if w.doc.kind != auditdrain.PolicyPermissions {
 		return // about its own bucket or key only
 	}
-	ofService := func(service string) bool {
-		return slices.ContainsFunc(w.st.Action, func(a string) bool { return serviceOf(a) == service })
+	isOf := func(service string) func(string) bool {
+		return func(action string) bool { return serviceOf(action) == service }
 	}
-	writes := ofService("s3") && slices.ContainsFunc(w.st.Action, func(a string) bool { return matchesAction(a, "s3:PutObject") })
-	encrypts := ofService("kms")
-	onlyOurs := all(w.st.Action, func(a string) bool { return serviceOf(a) == "s3" || serviceOf(a) == "kms" })
+	writes := slices.ContainsFunc(w.st.Action, func(a string) bool { return matchesAction(a, "s3:PutObject") })
+	encrypts := slices.ContainsFunc(w.st.Action, isOf("kms"))
 
 	var otherBuckets, sameBucket, keys []string
 	inBucket := strings.TrimSuffix(w.grant.ObjectsARN(), "*")
@@ -185,28 +197,27 @@ func (w *watch) wideResources() {
 		}
 	}
 	objects := w.grant.ObjectsARN()
-	narrower := func(old []string) []proposal {
-		with := []string{objects}
-		if encrypts && slices.Contains(old, "*") {
-			with = append(with, w.drain.KMSKeyARN)
+	narrower := func(old []string) proposal {
+		if all(w.st.Action, isOf("s3")) {
+			return w.fix("make Resource "+quoted([]string{objects}), func(e *editor) { e.replaceValues(is(old...), []string{objects}, w.statement, "Resource") })
 		}
-		if !onlyOurs || slices.Contains(with, "") {
-			return nil
-		}
-		return []proposal{w.fix("make Resource "+listed(quotedEach(with), "and"), func(e *editor) { e.replaceValues(is(old...), with, w.statement, "Resource") })}
+		return w.fix("leave out what is of S3, and add a statement for that", func(e *editor) {
+			e.replaceValues(isOf("s3"), nil, w.statement, "Action")
+			e.addStatement(w.grant.WriteStatement())
+		})
 	}
 	if otherBuckets != nil {
-		w.warn("any_bucket", true, fmt.Sprintf("Resource %s covers other buckets, so that the role can write there, too: write %q", quoted(otherBuckets), objects), narrower(otherBuckets)...)
+		w.warn("any_bucket", true, fmt.Sprintf("Resource %s covers other buckets, so that the role can write there, too: write %q", quoted(otherBuckets), objects), narrower(otherBuckets))
 	}
 	if sameBucket != nil {
-		w.warn("wide_resource", false, fmt.Sprintf("Resource %s covers more of the bucket than the drain writes: write %q", quoted(sameBucket), objects), narrower(sameBucket)...)
+		w.warn("wide_resource", false, fmt.Sprintf("Resource %s covers more of the bucket than the drain writes: write %q", quoted(sameBucket), objects), narrower(sameBucket))
 	}
 	if keys != nil {
 		var fixes []proposal
 		text := fmt.Sprintf("Resource %s covers more keys than the bucket's", quoted(keys))
 		if key := w.drain.KMSKeyARN; key != "" {
 			text += fmt.Sprintf(": write %q", key)
-			if onlyOurs {
+			if all(w.st.Action, isOf("kms")) {
 				fixes = append(fixes, w.fix(fmt.Sprintf("make Resource %q", key), func(e *editor) { e.replaceValues(is(keys...), []string{key}, w.statement, "Resource") }))
 			}
 		}
@@ -236,7 +247,15 @@ func (w *watch) keyConditions() {
 		return applies(st, w.doc, s)
 	}
 	fixes := func(keys ...string) []proposal {
-		if !all(w.st.Action, func(a string) bool { return serviceOf(a) == "kms" }) {
+		ofKMS := func(a string) bool { return serviceOf(a) == "kms" }
+		switch {
+		case all(w.st.Action, ofKMS):
+		case w.doc.kind == auditdrain.PolicyPermissions && w.drain.KMSKeyARN != "":
+			return []proposal{w.fix("leave out what is of KMS, and add a statement for that", func(e *editor) {
+				e.replaceValues(ofKMS, nil, w.statement, "Action")
+				e.addStatement(w.grant.EncryptStatement())
+			})}
+		default:
 			return nil // the conditions would keep the other actions from being allowed
 		}
 		values := map[string]string{"kms:ViaService": w.viaService(), "kms:CallerAccount": w.role.Account}

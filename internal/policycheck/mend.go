@@ -66,12 +66,19 @@ func (p *progress) edits() []auditdrain.PolicyEdit {
 // only documents that were made to be awkward need more.
 const maxRounds = 20
 
-// mend edits until a step is no longer denied.
-func (c *checker) mend(i int) []auditdrain.PolicyEdit {
+// mend edits until no step of that name is denied.
+func (c *checker) mend(name string) []auditdrain.PolicyEdit {
 	p := c.begin()
 	for range maxRounds {
 		outcomes := p.to.outcomes()
-		if outcomes[i].result != auditdrain.PolicyDenied || !p.advance(i, outcomes, nil) {
+		moved := false
+		for i, s := range c.tasks {
+			if s.name == name && outcomes[i].result == auditdrain.PolicyDenied && p.advance(i, outcomes) {
+				moved = true
+				break
+			}
+		}
+		if !moved {
 			break
 		}
 	}
@@ -85,7 +92,7 @@ rounds:
 	for range maxRounds {
 		outcomes := p.to.outcomes()
 		for i, o := range outcomes {
-			if o.result == auditdrain.PolicyDenied && !(o.explicit && p.to.setting(p.to.tasks[i]) != nil) && p.advance(i, outcomes, nil) {
+			if o.result == auditdrain.PolicyDenied && !(o.explicit && p.to.setting(p.to.tasks[i]) != nil) && p.advance(i, outcomes) {
 				continue rounds
 			}
 		}
@@ -102,13 +109,9 @@ rounds:
 	return p.edits()
 }
 
-// advance makes the first edit, of one document if only is not nil, that takes a step nearer to being allowed and none
-// of the others further away.
-func (p *progress) advance(i int, before []outcome, only *document) bool {
+// advance makes the first edit that takes a step nearer to being allowed and none of the others further away.
+func (p *progress) advance(i int, before []outcome) bool {
 	for _, proposal := range p.to.proposals(i, before[i]) {
-		if only != nil && proposal.doc != only {
-			continue
-		}
 		after, ok := p.to.try(proposal)
 		if !ok {
 			continue

@@ -137,7 +137,7 @@ func (c *checker) report() auditdrain.PolicyReport {
 		if o.result != auditdrain.PolicyAllowed && r.Result != auditdrain.PolicyDenied {
 			r.Result = o.result
 		}
-		answer := c.stepReport(i, o)
+		answer := c.stepReport(s, o)
 		// Of two examples of one step, the worse one tells.
 		if last := len(r.Steps) - 1; last >= 0 && r.Steps[last].Step == s.name {
 			if o.distance > outcomes[i-1].distance {
@@ -157,8 +157,7 @@ func (c *checker) report() auditdrain.PolicyReport {
 	return r
 }
 
-func (c *checker) stepReport(i int, o outcome) auditdrain.PolicyStep {
-	s := c.tasks[i]
+func (c *checker) stepReport(s step, o outcome) auditdrain.PolicyStep {
 	answer := auditdrain.PolicyStep{
 		Step:     s.name,
 		Action:   s.request.Action,
@@ -174,7 +173,7 @@ func (c *checker) stepReport(i int, o outcome) auditdrain.PolicyStep {
 		answer.Near = c.nearMisses(s, o)
 		answer.Setting = c.setting(s)
 		if answer.Setting == nil || !o.explicit { // who demands a header had better get it
-			answer.Edits = c.mend(i)
+			answer.Edits = c.mend(s.name)
 		}
 	}
 	return answer

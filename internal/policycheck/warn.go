@@ -3,6 +3,7 @@ package policycheck
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -35,7 +36,7 @@ func (c *checker) warnings() []auditdrain.PolicyWarning {
 			}
 			w := auditdrain.PolicyWarning{PolicyStatementRef: doc.ref(f.statement), Code: f.code, Text: sentence(f.text), Dangerous: f.dangerous}
 			if p := c.begin(); p.relieve(f, before, count(findings, f.code)) {
-				w.Edit = &p.edits()[0]
+				w.Edits = p.edits()
 			}
 			all = append(all, w)
 		}
@@ -77,7 +78,7 @@ func (c *checker) findings(doc *document) []finding {
 }
 
 // relieve makes the first fix of a finding that does away with it and leaves every step as well off as before, if need
-// be with further edits of the same document.
+// be with further edits.
 //
 // had is how many findings with its code the document has.
 func (p *progress) relieve(f finding, before []outcome, had int) bool {
@@ -87,14 +88,12 @@ func (p *progress) relieve(f finding, before []outcome, had int) bool {
 		if !ok {
 			continue
 		}
-		try := &progress{from: p.to, to: after, summaries: map[int][]string{}}
-		if !try.restore(before, i) || count(try.to.findings(try.to.docs[i]), f.code) >= had {
-			continue
+		try := &progress{from: p.from, to: p.to, summaries: maps.Clone(p.summaries)}
+		try.add(fix, after)
+		if try.restore(before) && count(try.to.findings(try.to.docs[i]), f.code) < had {
+			*p = *try
+			return true
 		}
-		p.add(fix, after)
-		p.summaries[i] = append(p.summaries[i], try.summaries[i]...)
-		p.to = try.to
-		return true
 	}
 	return false
 }
@@ -109,23 +108,23 @@ func count(findings []finding, code string) int {
 	return n
 }
 
-// restore edits a document until no step is worse off than before.
-func (p *progress) restore(before []outcome, doc int) bool {
+// restore edits until no step is worse off than before.
+func (p *progress) restore(before []outcome) bool {
 	for range maxRestores {
 		now := p.to.outcomes()
 		i := firstWorse(before, now)
 		if i < 0 {
 			return true
 		}
-		if !p.advance(i, now, p.to.docs[doc]) {
+		if !p.advance(i, now) {
 			return false
 		}
 	}
 	return firstWorse(before, p.to.outcomes()) < 0
 }
 
-// maxRestores bounds the edits that a fix may need besides: a statement for S3 and one for the key, changed or added.
-const maxRestores = 4
+// maxRestores bounds the edits that a fix may need besides.
+const maxRestores = 8
 
 // watch looks at one Allow statement.
 type watch struct {

@@ -143,11 +143,11 @@ func TestWarnings(t *testing.T) {
 			if got := strings.Join(codes, " "); got != tt.want {
 				t.Errorf("warnings %q, want %q: %+v", got, tt.want, r.Warnings)
 			}
-			if tt.edit != "" && (len(r.Warnings) == 0 || r.Warnings[0].Edit == nil || !strings.Contains(r.Warnings[0].Edit.Patch, tt.edit)) {
+			if tt.edit != "" && (len(r.Warnings) == 0 || r.Warnings[0].Edits == nil || !strings.Contains(r.Warnings[0].Edits[0].Patch, tt.edit)) {
 				t.Errorf("no edit with %s", tt.edit)
 				for _, w := range r.Warnings {
-					if w.Edit != nil {
-						t.Log(w.Edit.Patch)
+					for _, e := range w.Edits {
+						t.Log(e.Patch)
 					}
 				}
 			}
