@@ -64,10 +64,14 @@ type Change struct {
 	Where string `json:"where"`
 	// Statement is the policy statement that should be there, as JSON text.
 	Statement string `json:"statement,omitempty"`
+	// Condition is what to add inside the Condition of the statement that
+	// denies, so that it denies the drain no more; JSON text.
+	Condition string `json:"condition,omitempty"`
 	// Field is the drain's field that should have Value, or be left out if
-	// that is empty.
+	// Unset. With neither, only a person can know the value.
 	Field string `json:"field,omitempty"`
 	Value string `json:"value,omitempty"`
+	Unset bool   `json:"unset,omitempty"`
 }
 
 // CloudTrailLookup says how to find the refused call in CloudTrail.
@@ -91,7 +95,7 @@ type CloudTrailLookup struct {
 type RoleCheck struct {
 	Unsafe bool `json:"unsafe"`
 	// How STS answered when the role was assumed without an external ID, and
-	// with one of a team that does not exist.
+	// with those of teams that do not exist.
 	WithoutExternalID RoleCheckAnswer `json:"withoutExternalId"`
 	OtherExternalID   RoleCheckAnswer `json:"otherExternalId"`
 	// Text says in a sentence what that means.
@@ -119,7 +123,7 @@ func (d Diagnosis) String() string {
 		switch {
 		case i > 0:
 			fmt.Fprintf(&b, " Or: %s", c.Text)
-		case c.Confirmed || len(d.Causes) == 1:
+		case c.Confirmed:
 			fmt.Fprintf(&b, " Cause: %s %s", c.Text, c.Fix)
 		default:
 			fmt.Fprintf(&b, " Most likely: %s %s", c.Text, c.Fix)

@@ -94,8 +94,11 @@ type AWSAnswer struct {
 	Headers           map[string][]string `json:"headers,omitempty"`
 	Body              string              `json:"body,omitempty"`
 	Host              string              `json:"host,omitempty"`
-	Key               string              `json:"key,omitempty"`
-	RoleARN           string              `json:"roleArn,omitempty"`
+	// NoCredentials says that the call was not made for want of credentials
+	// of our own.
+	NoCredentials bool   `json:"noCredentials,omitempty"`
+	Key           string `json:"key,omitempty"`
+	RoleARN       string `json:"roleArn,omitempty"`
 	// CallerARN is who made the call, as AWS sees it: our writer role for
 	// AssumeRole, the session of the team's role for PutObject.
 	CallerARN string `json:"callerArn,omitempty"`

@@ -148,7 +148,32 @@ var breakages = []breakage{
 	}), cause: CauseWriterPolicy, who: operator, says: []string{writerARN, "sts:AssumeRole"}},
 	{name: "service control policy forbids the writer", broken: both(acquainted, account(platform, func(a *awssim.Account) {
 		a.SCP = []*iam.Policy{policy(allow("*", "*")), policy(`{"Effect":"Deny","Action":"sts:AssumeRole","Resource":"arn:aws:iam::111122223333:role/*"}`)}
-	})), cause: CauseWriterOrgPolicy, who: operator},
+	})), cause: CauseWriterPolicy, who: operator, says: []string{"service control policy", "Deny statement"}},
+	{name: "writer's permissions boundary", broken: both(acquainted, func(w *world) {
+		w.UpdateRole(writerARN, func(r *awssim.Role) { r.Boundary = policy(allow("s3:*", "*")) })
+	}), cause: CauseWriterPolicy, who: operator, says: []string{"permissions boundary", writerARN}},
+	{name: "a Deny statement of the writer's", broken: both(acquainted, func(w *world) {
+		w.UpdateRole(writerARN, func(r *awssim.Role) {
+			r.Identity = append(slices.Clip(r.Identity), policy(deny("", "sts:AssumeRole", "")))
+		})
+	}), cause: CauseWriterPolicy, who: operator, says: []string{"Deny statement"}},
+	{name: "writer role's ARN is none", broken: func(w *world) {
+		w.SetFault(func(r awssim.FaultRequest) awssim.Fault {
+			if r.RoleARN == writerARN {
+				return awssim.Fault{Err: &awssim.Error{Status: 400, Code: "ValidationError", Message: writerARN + " is invalid"}}
+			}
+			return awssim.Fault{}
+		})
+	}, cause: CauseWriterRole, who: operator},
+	{name: "credentials cannot be had", broken: func(w *world) {
+		w.env["AWS_ACCESS_KEY_ID"], w.env["AWS_SECRET_ACCESS_KEY"] = "", ""
+	}, cause: CauseOwnCredentials, who: operator, says: []string{"could not get"}},
+	{name: "role and bucket are in another partition", broken: both(
+		delivery(func(d *auditdrain.Delivery) {
+			d.Region, d.RoleARN = "cn-north-1", strings.Replace(roleARN, "arn:aws:", "arn:aws-cn:", 1)
+		}),
+		answers("AssumeRole", 403, "InvalidClientTokenId", "The security token included in the request is invalid.")),
+		cause: CausePartition, who: teamAdmin, says: []string{"aws-cn"}},
 	{name: "writer role does not trust us", broken: func(w *world) {
 		w.UpdateRole(writerARN, func(r *awssim.Role) { r.Trust = trust("arn:aws:iam::977805900156:role/other", "") })
 	}, cause: CauseWriterRole, who: operator, says: []string{writerARN, "--writer-role-arn"}},
@@ -193,6 +218,8 @@ var breakages = []breakage{
 		delivery(func(d *auditdrain.Delivery) { d.ObjectACL = "bucket-owner-full-control" })),
 		cause: CauseACLAction, who: roleAdmin, says: []string{`"s3:PutObjectAcl"`, "bucket-owner-full-control"}},
 	{name: "permissions policy denies", broken: also(deny("", "s3:PutObject", "")), cause: CauseIdentityDeny, who: roleAdmin, says: []string{"Deny statement", roleARN}},
+	{name: "permissions boundary denies", broken: role(func(r *awssim.Role) { r.Boundary = policy(allow("*", "*"), deny("", "s3:PutObject", "")) }),
+		cause: CauseBoundary, who: roleAdmin, says: []string{"Deny statement"}},
 	{name: "permissions boundary", broken: role(func(r *awssim.Role) { r.Boundary = policy(allow("s3:GetObject", "*")) }),
 		cause: CauseBoundary, who: roleAdmin, says: []string{"permissions boundary of " + roleARN}},
 	{name: "service control policy denies", broken: account(customer, func(a *awssim.Account) {
@@ -256,14 +283,16 @@ var breakages = []breakage{
 	{name: "Object Lock without a digest", broken: answers("PutObject", 400, "InvalidRequest", "Content-MD5 OR x-amz-checksum- HTTP header is required for Put Object requests with Object Lock parameters"),
 		cause: CauseObjectLock, who: operator},
 	{name: "bytes changed on the way", broken: answers("PutObject", 400, "BadDigest", "The SHA256 you specified did not match the calculated checksum."), cause: CauseDigest, who: operator},
-	{name: "session has expired again", broken: answers("PutObject", 400, "ExpiredToken", "The provided token has expired."), cause: CauseSession, who: nobody},
+	{name: "session has expired again", broken: answers("PutObject", 400, "ExpiredToken", "The provided token has expired."), cause: CauseSessionExpired, who: nobody},
 	{name: "region is not enabled", broken: both(
 		inBucket(func(b *awssim.Bucket) { b.Region = "af-south-1" }), delivery(func(d *auditdrain.Delivery) { d.Region = "af-south-1" })),
-		cause: CauseOptInRegion, who: roleAdmin, says: []string{"af-south-1", customer}},
+		cause: CauseOptInRegion, shared: true},
+	{name: "token is not valid in the region", broken: answers("PutObject", 400, "InvalidToken", "The provided token is malformed or otherwise invalid."),
+		cause: CauseGlobalSTS, who: operator, says: []string{"regional"}},
 	{name: "session's access key is unknown", broken: answers("PutObject", 403, "InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist in our records."),
-		cause: CauseOwnCredentials, who: operator},
+		cause: CauseSession, who: operator, says: []string{"AWS_ENDPOINT_URL_S3"}},
 	{name: "signature is changed on the way", broken: answers("PutObject", 403, "SignatureDoesNotMatch", "The request signature we calculated does not match the signature you provided. Check your key and signing method."),
-		cause: CauseOwnCredentials, who: operator, says: []string{"proxies"}},
+		cause: CauseSession, who: operator, says: []string{"proxies"}},
 	{name: "clock is wrong for S3", broken: answers("PutObject", 403, "RequestTimeTooSkewed", "The difference between the request time and the current time is too large."),
 		cause: CauseClock, who: operator},
 	{name: "key is too long", broken: answers("PutObject", 400, "KeyTooLongError", "Your key is too long"), cause: CauseKeyTooLong, who: teamAdmin},
@@ -367,7 +396,7 @@ func TestBreakages(t *testing.T) {
 			}
 			said := first.Text + "\n" + first.Fix
 			if c := first.Change; c != nil {
-				said += "\n" + strings.Join([]string{c.Where, c.Statement, c.Field, c.Value}, "\n")
+				said += "\n" + strings.Join([]string{c.Where, c.Statement, c.Condition, c.Field, c.Value}, "\n")
 			}
 			for _, s := range b.says {
 				if !strings.Contains(said, s) {
@@ -447,6 +476,8 @@ func TestUnknownAnswers(t *testing.T) {
 		answers("PutObject", 400, "KMS.NewException", "Something new is wrong."),
 		answers("PutObject", http.StatusNotImplemented, "NotImplemented", "A header you provided implies functionality that is not implemented"),
 		answers("PutObject", 403, "AccountProblem", "There is a problem with your account."),
+		answers("PutObject", 403, "AccessDenied", `User: arn:aws:sts::111122223333:assumed-role/a/b is not authorized to perform: s3:PutObject on resource: "arn:aws:s3:::b/k" because public access control lists (ACLs) are prevented by the BlockPublicAcls setting in S3 Block Public Access`),
+		answers("PutObject", 403, "AccessDenied", `User: arn:aws:sts::111122223333:assumed-role/a/b is not authorized to perform: kms:Decrypt on resource: arn:aws:kms:eu-west-1:111122223333:key/x because no identity-based policy allows the kms:Decrypt action`),
 		answers("PutObject", 403, "AccessDenied", `User: arn:aws:sts::111122223333:assumed-role/a/b is not authorized to perform: s3:PutObject on resource: "arn:aws:s3:::b/k" because no quantum policy allows the s3:PutObject action`),
 		answers("PutObject", 403, "AccessDenied", `User: arn:aws:sts::111122223333:assumed-role/a/b is not authorized to perform: s3:PutObject on resource: "arn:aws:s3:::b/k" with an explicit deny in a quantum policy`),
 	} {

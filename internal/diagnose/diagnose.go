@@ -56,13 +56,15 @@ func answerOf(err error) (auditdrain.AWSAnswer, bool) {
 
 // findings are what further calls have shown. The zero findings are none.
 type findings struct {
+	// allowedNow: what was refused seems to be permitted by now.
+	allowedNow bool
 	// acceptedID is another external ID by which the role can be assumed, ""
 	// if none was found. anyID: it can be assumed without one, or with any.
 	acceptedID string
 	anyID      bool
-	// permitted are writes that S3 would permit though it has refused the one
-	// that is explained.
-	permitted []attempt
+	// permitted is a write that S3 would permit though it has refused the one
+	// that is explained, nil if none was found.
+	permitted *attempt
 }
 
 // attempt is a write that differs from the one that was refused.
@@ -105,8 +107,9 @@ func (x Explainer) explain(d auditdrain.Drain, answer auditdrain.AWSAnswer, foun
 		r.noAnswer()
 	case r.passing():
 		r.add(auditdrain.Cause{
-			Code: CauseAWSBusy, Confirmed: true, Who: auditdrain.ActorNobody,
-			Text: "This passes by itself.",
+			// Without AWS's code, a proxy may have answered.
+			Code: CauseAWSBusy, Confirmed: answer.Code != "", Who: auditdrain.ActorNobody,
+			Text: "AWS is too busy, or has an error of its own.",
 			Fix:  "Nothing has to be changed: deliveries are repeated until they succeed.",
 		})
 	case answer.Service == "sts":
@@ -146,7 +149,8 @@ func (r *refusal) first(c auditdrain.Cause) {
 func (r *refusal) passing() bool {
 	switch r.Code {
 	case "SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded", "KMS.ThrottlingException",
-		"InternalError", "InternalFailure", "ServiceUnavailable", "RequestTimeout", "OperationAborted", "ConditionalRequestConflict":
+		"InternalError", "InternalFailure", "ServiceUnavailable", "RequestTimeout", "OperationAborted", "ConditionalRequestConflict",
+		"TemporaryRedirect": // a new bucket whose name has not spread yet
 		return true
 	case "":
 		return r.HTTPStatus >= 500 && r.HTTPStatus != http.StatusNotImplemented || r.HTTPStatus == http.StatusTooManyRequests
@@ -205,16 +209,18 @@ func upper(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
 // denial is AWS's wording of AccessDenied taken apart. The zero denial is any
 // other wording.
 type denial struct {
-	user, action, resource string
-	explicit               bool   // by a Deny, not for want of an Allow
-	by                     string // the kind of policy, as AWS calls it; "" if AWS does not say
-	anyKeyReason           bool   // KMS across accounts: "does not exist in this Region, no resource-based policies …, or …"
+	action, resource string
+	explicit         bool   // by a Deny, not for want of an Allow
+	by               string // the kind of policy, as AWS calls it; "" if AWS does not say
+	policy           string // its ARN, if AWS tells it
+	anyKeyReason     bool   // KMS across accounts: "does not exist in this Region, no resource-based policies …, or …"
+	newReason        bool   // AWS says why, in words that we do not know
 }
 
 var (
-	denialRE   = regexp.MustCompile(`(?s)^User: (\S+) is not authorized to perform: ([\w:]+)(?: on resource: (?:"([^"]*)"|(\S+))| on this resource)?(.*)$`)
+	denialRE   = regexp.MustCompile(`(?s)^User: \S+ is not authorized to perform: ([\w:]+)(?: on resource: (?:"([^"]*)"|(\S+))| on this resource)?(.*)$`)
 	implicitRE = regexp.MustCompile(`because no (.+?) allows the`)
-	explicitRE = regexp.MustCompile(`with an explicit deny in (?:an?|the) ([A-Za-z -]+)`)
+	explicitRE = regexp.MustCompile(`with an explicit deny(?: in (?:an?|the) ([A-Za-z -]+)(?:: (arn:\S+))?)?`)
 	anyKeyRE   = regexp.MustCompile(`because the resource does not exist in this Region`)
 )
 
@@ -225,13 +231,15 @@ func parseDenial(message string) denial {
 	if m == nil {
 		return denial{}
 	}
-	d := denial{user: m[1], action: m[2], resource: m[3] + m[4]}
-	reason := m[5]
+	d := denial{action: m[1], resource: m[2] + m[3]}
+	reason := strings.Trim(m[4], " .")
 	if by := explicitRE.FindStringSubmatch(reason); by != nil {
-		d.explicit, d.by = true, strings.TrimSpace(by[1])
+		d.explicit, d.by, d.policy = true, strings.TrimSpace(by[1]), by[2]
 	} else if by := implicitRE.FindStringSubmatch(reason); by != nil {
 		d.by = by[1]
+	} else {
+		d.anyKeyReason = anyKeyRE.MatchString(reason)
+		d.newReason = reason != "" && !d.anyKeyReason
 	}
-	d.anyKeyReason = anyKeyRE.MatchString(reason)
 	return d
 }

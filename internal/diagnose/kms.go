@@ -19,8 +19,8 @@ const (
 )
 
 // unknownKey stands for the key's ARN where AWS does not tell it: across
-// accounts.
-const unknownKey = "<kms-key-arn>"
+// accounts. As a Resource it is every key that the conditions admit.
+const unknownKey = "*"
 
 // key is the key, in words.
 func (r *refusal) key() string {
@@ -45,11 +45,9 @@ func (r *refusal) kmsDenied() {
 		}
 		r.add(auditdrain.Cause{
 			Code: CauseKMSDeny, Confirmed: true, Who: who,
-			Text: fmt.Sprintf("A Deny statement in the %s forbids %s.", where, r.denial.action),
-			Fix:  fmt.Sprintf("Remove that statement, or except %s from it.", r.RoleARN),
-			Change: &auditdrain.Change{
-				Where: "the Deny statement in the " + where, Statement: `"Condition": {"ArnNotEquals": {"aws:PrincipalArn": "` + r.RoleARN + `"}}`,
-			},
+			Text:   fmt.Sprintf("A Deny statement in the %s forbids %s.", where, r.denial.action),
+			Fix:    fmt.Sprintf("Remove that statement, or except %s from it by a condition.", r.RoleARN),
+			Change: r.except("the Deny statement in the " + where),
 		})
 	case by == "identity-based policy":
 		r.add(auditdrain.Cause{
@@ -63,22 +61,11 @@ func (r *refusal) kmsDenied() {
 		c.Confirmed = true
 		r.add(c)
 	case by == "permissions boundary":
-		r.add(auditdrain.Cause{
-			Code: CauseBoundary, Confirmed: true, Who: auditdrain.ActorRoleAdmin,
-			Text:   fmt.Sprintf("The permissions boundary of %s does not allow kms:GenerateDataKey, whatever its policies say.", r.RoleARN),
-			Fix:    "Allow it in the boundary, or remove the boundary from the role.",
-			Change: &auditdrain.Change{Where: "permissions boundary of " + r.RoleARN, Statement: r.grant.EncryptStatement()},
-		})
+		r.add(r.boundary(r.grant.EncryptStatement()))
 	case by == "session policy":
-		r.add(auditdrain.Cause{
-			Code: CauseSessionPolicy, Confirmed: true, Who: auditdrain.ActorOperator,
-			Text: fmt.Sprintf("The policy that restricts our own session does not allow %s on %s.", r.denial.action, key),
-			Fix:  "This is a fault of the service: report it with this answer.",
-		})
-	case by == "service control policy":
-		r.add(r.organization(CauseSCP, "service control policy", "the role's account "+r.grant.Account()))
-	case by == "resource control policy":
-		r.add(r.organization(CauseRCP, "resource control policy", "the key's account"))
+		r.add(r.ownSessionPolicy())
+	case by == "service control policy", by == "resource control policy":
+		r.add(r.organization(r.grant.EncryptStatement()))
 	}
 }
 
@@ -97,7 +84,7 @@ func (r *refusal) keyElsewhere() auditdrain.Cause {
 		Text: fmt.Sprintf("The bucket's default encryption names a KMS key that is not in the bucket's region %s.", r.delivery.Region),
 		Fix:  "Choose a key of the bucket's own region as the bucket's default encryption key.",
 		Change: &auditdrain.Change{
-			Where: "default encryption of bucket " + r.grant.Bucket, Value: "a KMS key in " + r.delivery.Region,
+			Where: "default encryption of bucket " + r.grant.Bucket,
 		},
 	}
 }

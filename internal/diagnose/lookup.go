@@ -13,7 +13,9 @@ import (
 // ours.
 const around = 5 * time.Minute
 
-var stsHostRE = regexp.MustCompile(`^sts(?:-fips)?\.([a-z0-9-]+)\.`)
+// stsHostRE finds the region in the name of STS's host, of which the global
+// endpoint's has none.
+var stsHostRE = regexp.MustCompile(`^sts(?:-fips)?\.([a-z]+(?:-[a-z]+)+-\d+)\.`)
 
 // cloudTrail says how to find the refused call, or returns nil if AWS did not
 // get it.
@@ -35,9 +37,12 @@ func (r *refusal) cloudTrail() *auditdrain.CloudTrailLookup {
 	switch {
 	case r.Service == "sts":
 		l.EventSource = "sts.amazonaws.com"
-		l.Region = ""
+		l.Region = "us-east-1"
 		if m := stsHostRE.FindStringSubmatch(r.Host); m != nil {
 			l.Region = m[1]
+		}
+		if role, ok := auditdrain.ParseRoleARN(r.RoleARN); ok {
+			l.Account = role.Account // our own, if it was our own role
 		}
 		l.Note = "CloudTrail records a refused call of another account with the caller, and not always with the role's account: if it is not found there, the platform's operator finds it by the request id."
 	case strings.HasPrefix(r.denial.action, "kms:"):
@@ -48,12 +53,8 @@ func (r *refusal) cloudTrail() *auditdrain.CloudTrailLookup {
 		l.Note = "PutObject is a data event: only a trail that logs the bucket's data events has it, in its own bucket or in CloudTrail Lake, not in the event history."
 		return l
 	}
-	region := ""
-	if l.Region != "" {
-		region = " --region " + l.Region
-	}
-	l.Command = fmt.Sprintf(`aws cloudtrail lookup-events%s --start-time %s --end-time %s --lookup-attributes AttributeKey=EventName,AttributeValue=%s --query "Events[?contains(CloudTrailEvent, '%s')].CloudTrailEvent" --output text`,
-		region, t.Add(-around).Format(time.RFC3339), t.Add(around).Format(time.RFC3339), l.EventName, find)
+	l.Command = fmt.Sprintf(`aws cloudtrail lookup-events --region %s --start-time %s --end-time %s --lookup-attributes AttributeKey=EventName,AttributeValue=%s --query "Events[?contains(CloudTrailEvent, '%s')].CloudTrailEvent" --output text`,
+		l.Region, t.Add(-around).Format(time.RFC3339), t.Add(around).Format(time.RFC3339), l.EventName, find)
 	if !commandSafeRE.MatchString(find) {
 		l.Command = "" // somebody else's server chose it
 	}
@@ -83,8 +84,8 @@ var pages = map[auditdrain.CauseCode]string{
 	CauseTrustDeny:         iamGuide + "reference_policies_evaluation-logic.html",
 	CauseRoleMissing:       iamGuide + "troubleshoot_roles.html",
 	CauseWriterPolicy:      iamGuide + "id_roles_use_permissions-to-switch.html",
+	CausePartition:         "https://docs.aws.amazon.com/general/latest/gr/aws-arns-and-namespaces.html",
 	CauseWriterRole:        iamGuide + "troubleshoot_roles.html",
-	CauseWriterOrgPolicy:   "https://docs.aws.amazon.com/organizations/latest/userguide/orgs_manage_policies_scps.html",
 	CauseRoleOrgPolicy:     "https://docs.aws.amazon.com/organizations/latest/userguide/orgs_manage_policies_rcps.html",
 	CauseSTSRegion:         iamGuide + "id_credentials_temp_enable-regions.html",
 	CauseGlobalSTS:         iamGuide + "id_credentials_temp_enable-regions.html",

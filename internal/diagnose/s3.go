@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/auditdrain/auditdrain"
-	"github.com/auditdrain/auditdrain/internal/iam"
 )
 
 // The causes of what S3 refuses, for programs.
@@ -32,7 +31,7 @@ const (
 	CauseObjectLock        auditdrain.CauseCode = "object_lock_digest"
 	CauseDigest            auditdrain.CauseCode = "digest" // bytes changed on the way
 	CauseAlreadyThere      auditdrain.CauseCode = "already_there"
-	CauseSession           auditdrain.CauseCode = "session_expired"
+	CauseSessionExpired    auditdrain.CauseCode = "session_expired"
 	CauseOptInRegion       auditdrain.CauseCode = "opt_in_region"
 	CauseGlobalSTS         auditdrain.CauseCode = "sts_global_endpoint" // tokens are not valid everywhere
 	CauseKeyTooLong        auditdrain.CauseCode = "key_too_long"
@@ -53,16 +52,16 @@ func (r *refusal) s3Refused() {
 			Code: CauseBucketMissing, Confirmed: true, Who: auditdrain.ActorTeamAdmin,
 			Text:   fmt.Sprintf("There is no bucket %q.", r.grant.Bucket),
 			Fix:    "Correct the bucket's name in the drain's endpoint, or create the bucket in the account of the role.",
-			Change: r.field("delivery.endpoint", "s3:// and the name of a bucket of account "+r.grant.Account()),
+			Change: r.field("delivery.endpoint", ""),
 		})
-	case "PermanentRedirect", "TemporaryRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException":
+	case "PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException":
 		r.region()
 	case "AccessControlListNotSupported":
 		r.add(auditdrain.Cause{
 			Code: CauseACLsDisabled, Confirmed: true, Who: auditdrain.ActorTeamAdmin,
 			Text:   fmt.Sprintf("ACLs are disabled on the bucket %s (Object Ownership: bucket owner enforced), but the drain sends the object ACL %q.", r.grant.Bucket, r.delivery.ObjectACL),
 			Fix:    "Set the drain's Object ACL to none; the bucket's owner owns all its objects anyway.",
-			Change: r.field("delivery.objectAcl", ""),
+			Change: r.unset("delivery.objectAcl"),
 		})
 	case "InvalidRequest":
 		if strings.Contains(r.Message, "Object Lock") {
@@ -86,53 +85,74 @@ func (r *refusal) s3Refused() {
 		})
 	case "ExpiredToken", "TokenRefreshRequired":
 		r.add(auditdrain.Cause{
-			Code: CauseSession, Confirmed: true, Who: auditdrain.ActorNobody,
+			Code: CauseSessionExpired, Confirmed: true, Who: auditdrain.ActorNobody,
 			Text: "The session had expired.",
 			Fix:  "A new one is made at once; if it lasts, look at the clock of the machine that the service runs on.",
 		})
 	case "InvalidToken":
 		r.invalidToken()
 	case "InvalidAccessKeyId":
-		r.ownCredentials()
+		r.sessionRejected()
 	case "SignatureDoesNotMatch", "RequestTimeTooSkewed", "RequestExpired":
-		r.signature()
+		if r.late() {
+			r.clock()
+		} else {
+			r.sessionRejected()
+		}
 	case "KeyTooLongError":
 		r.add(auditdrain.Cause{
 			Code: CauseKeyTooLong, Confirmed: true, Who: auditdrain.ActorTeamAdmin,
 			Text:   "The object's key is longer than S3 takes (1,024 bytes).",
 			Fix:    "Use a shorter prefix in the drain's endpoint.",
-			Change: r.field("delivery.endpoint", "s3://"+r.grant.Bucket+"/audit-logs"),
+			Change: r.field("delivery.endpoint", ""),
 		})
 	case "InvalidEncryptionAlgorithmError":
 		r.add(auditdrain.Cause{
 			Code: CauseEncryptionUnknown, Confirmed: true, Who: auditdrain.ActorTeamAdmin,
 			Text:   fmt.Sprintf("This store does not know the encryption %q.", r.delivery.ServerSideEncryption),
 			Fix:    "Leave Encryption out of the drain, and let the bucket's default encryption decide.",
-			Change: r.field("delivery.serverSideEncryption", ""),
+			Change: r.unset("delivery.serverSideEncryption"),
 		})
 	}
 }
 
+// field is a change of the drain. Without a value, only a person can know it.
 func (r *refusal) field(name, value string) *auditdrain.Change {
 	return &auditdrain.Change{Where: "the drain", Field: name, Value: value}
+}
+
+func (r *refusal) unset(name string) *auditdrain.Change {
+	return &auditdrain.Change{Where: "the drain", Field: name, Unset: true}
+}
+
+// set is the change of a field that may have to be left out.
+func (r *refusal) set(name, value string) *auditdrain.Change {
+	if value == "" {
+		return r.unset(name)
+	}
+	return r.field(name, value)
 }
 
 // putDenied tells apart what shares 403 AccessDenied. S3 names action and kind
 // of policy to callers of the bucket's own account or organization.
 func (r *refusal) putDenied() {
-	if strings.HasPrefix(r.denial.action, "kms:") {
+	by, explicit := r.denial.by, r.denial.explicit
+	switch r.denial.action {
+	case "s3:PutObject", "s3:PutObjectAcl", "":
+	case "kms:GenerateDataKey":
 		r.kmsDenied()
 		return
+	default: // we ask for nothing else
+		return
 	}
-	switch by := r.denial.by; {
-	case by == "identity-based policy" && r.denial.explicit:
+	switch {
+	case r.denial.newReason:
+	case by == "identity-based policy" && explicit:
 		r.add(auditdrain.Cause{
 			Code: CauseIdentityDeny, Confirmed: true, Who: auditdrain.ActorRoleAdmin,
-			Text: fmt.Sprintf("A Deny statement in a permissions policy of %s forbids %s on %s.", r.RoleARN, r.denial.action, r.denial.resource),
-			Fix:  "Remove that statement, or except the drain's objects from it.",
-			Change: &auditdrain.Change{
-				Where: "the Deny statement in the permissions policies of " + r.RoleARN, Statement: `"NotResource": "` + r.grant.ObjectsARN() + `"`,
-			},
+			Text:   fmt.Sprintf("A Deny statement in a permissions policy%s of %s forbids %s on %s.", r.policyARN(), r.RoleARN, r.denial.action, r.denial.resource),
+			Fix:    "Remove that statement, or except this role from it by a condition.",
+			Change: r.except("the Deny statement in the permissions policies of " + r.RoleARN),
 		})
 	case by == "identity-based policy" && r.denial.action == "s3:PutObjectAcl":
 		r.add(auditdrain.Cause{
@@ -144,22 +164,11 @@ func (r *refusal) putDenied() {
 	case by == "identity-based policy":
 		r.notPermitted()
 	case by == "permissions boundary":
-		r.add(auditdrain.Cause{
-			Code: CauseBoundary, Confirmed: true, Who: auditdrain.ActorRoleAdmin,
-			Text:   fmt.Sprintf("The permissions boundary of %s does not allow %s, whatever its policies say.", r.RoleARN, r.denial.action),
-			Fix:    "Allow it in the boundary, or remove the boundary from the role.",
-			Change: &auditdrain.Change{Where: "permissions boundary of " + r.RoleARN, Statement: r.grant.WriteStatement()},
-		})
+		r.add(r.boundary(r.grant.WriteStatement()))
 	case by == "session policy":
-		r.add(auditdrain.Cause{
-			Code: CauseSessionPolicy, Confirmed: true, Who: auditdrain.ActorOperator,
-			Text: fmt.Sprintf("The policy that restricts our own session does not allow %s on %s.", r.denial.action, r.denial.resource),
-			Fix:  "This is a fault of the service: report it with this answer.",
-		})
-	case by == "service control policy":
-		r.add(r.organization(CauseSCP, "service control policy", "the role's account "+r.grant.Account()))
-	case by == "resource control policy":
-		r.add(r.organization(CauseRCP, "resource control policy", "the bucket's account"))
+		r.add(r.ownSessionPolicy())
+	case by == "service control policy", by == "resource control policy":
+		r.add(r.organization(r.grant.WriteStatement()))
 	case strings.HasPrefix(by, "VPC endpoint"):
 		r.add(auditdrain.Cause{
 			Code: CauseVPCEndpoint, Confirmed: true, Who: auditdrain.ActorOperator,
@@ -169,45 +178,97 @@ func (r *refusal) putDenied() {
 				Where: "policy of the platform's VPC endpoint for S3", Statement: r.grant.WriteStatement(),
 			},
 		})
-	case by == "resource-based policy" && r.denial.explicit:
+	case by == "resource-based policy" && explicit:
 		r.bucketDenied()
 	case by == "resource-based policy":
 		c := r.otherAccount()
 		c.Confirmed = true // in the bucket's account none is needed
 		r.add(c)
-	case by == "":
+	case by == "" && explicit:
+		r.bucketDenied()
+		r.causes[0].Confirmed = false // it may be any other policy's
+	case by == "" && r.denial.action == "":
 		r.unexplained()
+	}
+}
+
+// except is a change that keeps a Deny statement from the role.
+func (r *refusal) except(where string) *auditdrain.Change {
+	return &auditdrain.Change{Where: where, Condition: exceptPrincipal(r.RoleARN)}
+}
+
+func (r *refusal) boundary(statement string) auditdrain.Cause {
+	c := auditdrain.Cause{
+		Code: CauseBoundary, Confirmed: true, Who: auditdrain.ActorRoleAdmin,
+		Text:   fmt.Sprintf("The permissions boundary%s of %s does not allow %s, whatever its policies say.", r.policyARN(), r.RoleARN, r.denial.action),
+		Fix:    "Allow it in the boundary, or remove the boundary from the role.",
+		Change: &auditdrain.Change{Where: "permissions boundary of " + r.RoleARN, Statement: statement},
+	}
+	if r.denial.explicit {
+		c.Text = fmt.Sprintf("A Deny statement in the permissions boundary%s of %s forbids %s.", r.policyARN(), r.RoleARN, r.denial.action)
+		c.Fix = "Remove that statement, except this role from it by a condition, or remove the boundary from the role."
+		c.Change = r.except("the Deny statement in the permissions boundary of " + r.RoleARN)
+	}
+	return c
+}
+
+func (r *refusal) ownSessionPolicy() auditdrain.Cause {
+	return auditdrain.Cause{
+		Code: CauseSessionPolicy, Confirmed: true, Who: auditdrain.ActorOperator,
+		Text: fmt.Sprintf("The policy that restricts our own session does not allow %s on %s.", r.denial.action, r.denial.resource),
+		Fix:  "This is a fault of the service: report it with this answer.",
+	}
+}
+
+// organization explains service and resource control policies, of which the
+// denial names the kind. statement is what would have to be allowed.
+func (r *refusal) organization(statement string) auditdrain.Cause {
+	policy, code, of := r.denial.by, CauseSCP, "account "+r.grant.Account()
+	if policy == "resource control policy" {
+		code, of = CauseRCP, "what the drain writes to"
+	}
+	if r.denial.explicit {
+		return auditdrain.Cause{
+			Code: code, Confirmed: true, Who: auditdrain.ActorOrgAdmin,
+			Text:   fmt.Sprintf("A Deny statement in a %s%s of the AWS organization of %s forbids %s.", policy, r.policyARN(), of, r.denial.action),
+			Fix:    fmt.Sprintf("Except %s from that statement by a condition; no policy of role or bucket can.", r.RoleARN),
+			Change: r.except("the Deny statement in the " + policy + r.policyARN()),
+		}
+	}
+	return auditdrain.Cause{
+		Code: code, Confirmed: true, Who: auditdrain.ActorOrgAdmin,
+		Text:   fmt.Sprintf("No %s of the AWS organization of %s allows %s.", policy, of, r.denial.action),
+		Fix:    "Allow it there; no policy of role or bucket can.",
+		Change: &auditdrain.Change{Where: policy + " of the organization", Statement: statement},
 	}
 }
 
 // notPermitted explains that no policy of the role allows s3:PutObject here.
 func (r *refusal) notPermitted() {
-	for _, a := range r.findings.permitted {
-		switch a.varies {
-		case otherKey:
-			r.first(auditdrain.Cause{
-				Code: CauseTestPath, Who: auditdrain.ActorRoleAdmin,
-				Text:   fmt.Sprintf("The permissions policy of %s allows events to be written (such as %s), but nothing under test/: its Resource is narrower than the endpoint.", r.RoleARN, a.key),
-				Fix:    fmt.Sprintf("Make the Resource of that statement %s: test deliveries write under %s.", r.grant.ObjectsARN(), r.testPath()),
-				Change: r.writeStatement(),
-			})
-		case prefixItself, documentsPrefix:
-			r.first(auditdrain.Cause{
-				Code: CauseResource, Who: auditdrain.ActorRoleAdmin,
-				Text:   fmt.Sprintf("The permissions policy of %s is for another path: it allows %s to be written.", r.RoleARN, "s3://"+r.grant.Bucket+"/"+a.key),
-				Fix:    fmt.Sprintf("Make the Resource of that statement %s.", r.grant.ObjectsARN()),
-				Change: r.writeStatement(),
-			})
-		}
-	}
-	if len(r.causes) > 0 {
+	switch a := r.findings.permitted; {
+	case a == nil:
+	case a.varies == otherKey:
+		r.first(auditdrain.Cause{
+			Code: CauseTestPath, Who: auditdrain.ActorRoleAdmin,
+			Text:   fmt.Sprintf("The permissions policy of %s allows events to be written (such as %s), but nothing under test/: its Resource is narrower than the endpoint.", r.RoleARN, a.key),
+			Fix:    fmt.Sprintf("Add %s to the Resource of that statement: test deliveries write under %s.", r.grant.ObjectsARN(), r.testPath()),
+			Change: r.writeStatement(),
+		})
+		return
+	default:
+		r.first(auditdrain.Cause{
+			Code: CauseResource, Who: auditdrain.ActorRoleAdmin,
+			Text:   fmt.Sprintf("The permissions policy of %s is for another path: it allows %s to be written.", r.RoleARN, "s3://"+r.grant.Bucket+"/"+a.key),
+			Fix:    fmt.Sprintf("Add %s to the Resource of that statement; what else it lists, other drains may need.", r.grant.ObjectsARN()),
+			Change: r.writeStatement(),
+		})
 		return
 	}
 	r.add(r.permissions())
 	r.add(auditdrain.Cause{
 		Code: CauseResource, Who: auditdrain.ActorRoleAdmin,
 		Text:   fmt.Sprintf("The policy is attached to it, but its Resource does not match %s.", r.grant.ObjectsARN()),
-		Fix:    "Make that the Resource of the statement that allows s3:PutObject.",
+		Fix:    "Add that to the Resource of the statement that allows s3:PutObject.",
 		Change: r.writeStatement(),
 	})
 }
@@ -232,49 +293,32 @@ func (r *refusal) testPath() string {
 	return r.grant.Prefix + "/test/"
 }
 
-func (r *refusal) organization(code auditdrain.CauseCode, policy, of string) auditdrain.Cause {
-	text := fmt.Sprintf("No %s of the AWS organization of %s allows %s.", policy, of, r.denial.action)
-	if r.denial.explicit {
-		text = fmt.Sprintf("A %s of the AWS organization of %s forbids %s.", policy, of, r.denial.action)
-	}
-	return auditdrain.Cause{
-		Code: code, Confirmed: true, Who: auditdrain.ActorOrgAdmin, Text: text,
-		Fix:    fmt.Sprintf("Let it except %s on %s; no policy of the role or bucket can.", r.RoleARN, r.grant.ObjectsARN()),
-		Change: &auditdrain.Change{Where: policy + " of the organization", Statement: r.grant.WriteStatement()},
-	}
-}
-
 // bucketDenied explains a Deny statement of the bucket's policy.
 func (r *refusal) bucketDenied() {
-	for _, a := range r.findings.permitted {
-		switch a.varies {
-		case otherEncryption:
-			r.first(auditdrain.Cause{
-				Code: CauseBucketEncryption, Who: auditdrain.ActorTeamAdmin,
-				Text:   fmt.Sprintf("A Deny statement in the policy of the bucket %s demands %s; the drain sends %s.", r.grant.Bucket, encryption(a.delivery), encryption(r.delivery)),
-				Fix:    fmt.Sprintf("Set the drain's Encryption to %s.", orNone(a.delivery.ServerSideEncryption)),
-				Change: r.field("delivery.serverSideEncryption", a.delivery.ServerSideEncryption),
-			})
-		case otherACL:
-			r.first(auditdrain.Cause{
-				Code: CauseBucketACL, Who: auditdrain.ActorTeamAdmin,
-				Text:   fmt.Sprintf("A Deny statement in the policy of the bucket %s demands the object ACL %s; the drain sends %s.", r.grant.Bucket, orNone(a.delivery.ObjectACL), orNone(r.delivery.ObjectACL)),
-				Fix:    fmt.Sprintf("Set the drain's Object ACL to %s; the role's policy has to allow s3:PutObjectAcl if it is not none.", orNone(a.delivery.ObjectACL)),
-				Change: r.field("delivery.objectAcl", a.delivery.ObjectACL),
-			})
-		}
-	}
-	if len(r.causes) > 0 {
+	switch a := r.findings.permitted; {
+	case a == nil:
+	case a.varies == otherEncryption:
+		r.first(auditdrain.Cause{
+			Code: CauseBucketEncryption, Who: auditdrain.ActorTeamAdmin,
+			Text:   fmt.Sprintf("A Deny statement in the policy of the bucket %s demands %s; the drain sends %s.", r.grant.Bucket, encryption(a.delivery), encryption(r.delivery)),
+			Fix:    fmt.Sprintf("Set the drain's Encryption to %s.", orNone(a.delivery.ServerSideEncryption)),
+			Change: r.set("delivery.serverSideEncryption", a.delivery.ServerSideEncryption),
+		})
+		return
+	default:
+		r.first(auditdrain.Cause{
+			Code: CauseBucketACL, Who: auditdrain.ActorTeamAdmin,
+			Text:   fmt.Sprintf("A Deny statement in the policy of the bucket %s demands the object ACL %s; the drain sends %s.", r.grant.Bucket, orNone(a.delivery.ObjectACL), orNone(r.delivery.ObjectACL)),
+			Fix:    fmt.Sprintf("Set the drain's Object ACL to %s; the role's policy has to allow s3:PutObjectAcl if it is not none.", orNone(a.delivery.ObjectACL)),
+			Change: r.set("delivery.objectAcl", a.delivery.ObjectACL),
+		})
 		return
 	}
 	r.add(auditdrain.Cause{
 		Code: CauseBucketDeny, Confirmed: true, Who: auditdrain.ActorBucketOwner,
-		Text: fmt.Sprintf("A Deny statement in the policy of the bucket %s forbids %s; common ones are about who calls, from which network or VPC endpoint, with which headers.", r.grant.Bucket, r.denial.action),
-		Fix:  "Find the Deny statement that matches, and except the role from it by this condition.",
-		Change: &auditdrain.Change{
-			Where:     "the Deny statement in the policy of bucket " + r.grant.Bucket,
-			Statement: `"Condition": {"ArnNotEquals": {"aws:PrincipalArn": "` + r.RoleARN + `"}}`,
-		},
+		Text:   fmt.Sprintf("A Deny statement in the policy of the bucket %s forbids this write; common ones are about who calls, from which network or VPC endpoint, and with which encryption and ACL headers.", r.grant.Bucket),
+		Fix:    "Find the Deny statement that matches, and set the drain's Encryption and Object ACL to what it demands, or except the role from it by a condition.",
+		Change: r.except("the Deny statement in the policy of bucket " + r.grant.Bucket),
 	})
 }
 
@@ -296,32 +340,21 @@ func orNone(value string) string {
 // outside of the bucket's account and organization, which the role would be
 // only if the bucket is another account's; other stores never give more.
 func (r *refusal) unexplained() {
-	for _, a := range r.findings.permitted {
-		if a.varies == otherKey || a.varies == prefixItself || a.varies == documentsPrefix {
-			r.notPermitted()
-			return
-		}
+	if !fromAWS(r.AWSAnswer) {
+		r.add(r.permissions())
 	}
-	outside := auditdrain.Cause{
+	r.add(r.otherAccount())
+	r.add(auditdrain.Cause{
 		Code: CauseBucketNetwork, Who: auditdrain.ActorBucketOwner,
 		Text: fmt.Sprintf("The bucket %s, or the organization that it is in, keeps callers from outside out.", r.grant.Bucket),
-		Fix:  fmt.Sprintf("Except %s from the bucket's policy or the organization's resource control policy.", r.RoleARN),
-	}
-	if r.fromAWS() {
-		r.add(r.otherAccount())
-		r.add(outside)
-		return
-	}
-	r.add(r.permissions())
-	r.add(r.otherAccount())
-	r.add(outside)
+		Fix:  fmt.Sprintf("Except %s from the Deny statement in the bucket's policy or the organization's resource control policy.", r.RoleARN),
+	})
 }
 
-// fromAWS reports whether AWS itself has answered, and not a store that is
-// compatible with it.
-func (r *refusal) fromAWS() bool {
-	_, suffix := iam.Partition(r.grant.Region)
-	return strings.HasSuffix(r.Host, "."+suffix) || strings.HasSuffix(r.Host, ".api.aws")
+// fromAWS reports whether S3 itself has answered, and not a store that is
+// compatible with it, wherever it is: each says who it is.
+func fromAWS(a auditdrain.AWSAnswer) bool {
+	return http.Header(a.Headers).Get("Server") == "AmazonS3"
 }
 
 func (r *refusal) otherAccount() auditdrain.Cause {
@@ -329,7 +362,7 @@ func (r *refusal) otherAccount() auditdrain.Cause {
 		Code: CauseBucketAccount, Who: auditdrain.ActorTeamAdmin,
 		Text:   fmt.Sprintf("The bucket %s does not belong to account %s, whose role the drain uses: role and bucket have to be of the same account.", r.grant.Bucket, r.grant.Account()),
 		Fix:    "Use a role of the bucket's account, or a bucket of the role's.",
-		Change: r.field("delivery.roleArn", "the ARN of a role in the bucket's account"),
+		Change: r.field("delivery.roleArn", ""),
 	}
 }
 
@@ -342,7 +375,7 @@ func (r *refusal) region() {
 		_ = xml.Unmarshal([]byte(r.Body), &body) // a body of another form names no region
 		actual = body.Region
 	}
-	if r.Code == "AuthorizationHeaderMalformed" && actual == "" {
+	if actual == r.delivery.Region || actual == "" && r.Code != "PermanentRedirect" {
 		return // there are other reasons for it
 	}
 	c := auditdrain.Cause{
@@ -352,9 +385,9 @@ func (r *refusal) region() {
 		Change: r.field("delivery.region", actual),
 	}
 	if actual == "" {
+		c.Confirmed = false
 		c.Text = fmt.Sprintf("The bucket %s is in another region than %s.", r.grant.Bucket, r.delivery.Region)
 		c.Fix = "Look up the bucket's region in the S3 console, and set it in the drain."
-		c.Change = r.field("delivery.region", "the bucket's region")
 	}
 	r.add(c)
 }
@@ -363,16 +396,14 @@ func (r *refusal) region() {
 // take.
 func (r *refusal) invalidToken() {
 	r.add(auditdrain.Cause{
-		Code: CauseOptInRegion, Who: auditdrain.ActorRoleAdmin,
-		Text: fmt.Sprintf("The region %s is not enabled in account %s.", r.delivery.Region, r.grant.Account()),
-		Fix:  "Enable it in that account: console, Account, AWS Regions.",
-		Change: &auditdrain.Change{
-			Where: "AWS Regions of account " + r.grant.Account(), Value: r.delivery.Region + " enabled",
-		},
+		Code: CauseGlobalSTS, Who: auditdrain.ActorOperator,
+		Text: fmt.Sprintf("The session was made by an STS endpoint whose tokens are not valid in %s: those of the global endpoint are not, in regions that have to be enabled.", r.delivery.Region),
+		Fix:  "Let the service use a regional STS endpoint: set AWS_REGION, and no AWS_ENDPOINT_URL_STS of sts.amazonaws.com.",
 	})
 	r.add(auditdrain.Cause{
-		Code: CauseGlobalSTS, Who: auditdrain.ActorOperator,
-		Text: "The session was made by STS's global endpoint, whose tokens are not valid in regions that have to be enabled.",
-		Fix:  "Let the service use a regional endpoint: set AWS_REGION, and AWS_STS_REGIONAL_ENDPOINTS=regional; no AWS_ENDPOINT_URL_STS of sts.amazonaws.com.",
+		Code: CauseOptInRegion, Who: auditdrain.ActorRoleAdmin,
+		Text:   fmt.Sprintf("The region %s is not enabled in account %s.", r.delivery.Region, r.grant.Account()),
+		Fix:    "Enable it in that account: console, Account, AWS Regions.",
+		Change: &auditdrain.Change{Where: "AWS Regions of account " + r.grant.Account()},
 	})
 }

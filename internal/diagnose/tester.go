@@ -2,7 +2,6 @@ package diagnose
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -27,17 +26,26 @@ type AWS interface {
 type Tester struct {
 	AWS       AWS
 	Explainer Explainer
+	// RefuseUnsafe lets nothing be written through a role that others than
+	// its team could use.
+	RefuseUnsafe bool
 }
 
-// furtherCalls bounds how long the calls after the delivery itself take
+// furtherCalls bounds how long the calls besides the delivery itself take
 // together: somebody waits for the result. What is not found out by then stays
 // open.
 const furtherCalls = 20 * time.Second
 
 // Test writes e as a test object, and tries whether others than the team could
 // use the role. If AWS refuses, further calls, none of which changes anything,
-// narrow down why. The error is ours; what AWS refused is a result.
+// narrow down why; if they show that it is permitted by now, it is written
+// after all. The error is ours; what AWS refused is a result.
 func (t Tester) Test(ctx context.Context, d auditdrain.Drain, e auditdrain.Event) (auditdrain.DrainTestResult, error) {
+	if t.RefuseUnsafe {
+		if check := t.CheckRole(ctx, d); check.Unsafe {
+			return auditdrain.DrainTestResult{Status: "error", Error: check.Text, Endpoint: d.Delivery.Endpoint, RoleCheck: &check}, nil
+		}
+	}
 	key, steps, err := t.AWS.Test(ctx, d, e)
 	answer, refused := answerOf(err)
 	if err != nil && !refused {
@@ -49,16 +57,34 @@ func (t Tester) Test(ctx context.Context, d auditdrain.Drain, e auditdrain.Event
 	}
 	ctx, cancel := context.WithTimeout(ctx, furtherCalls)
 	defer cancel()
-	if refused && answer.Service == "sts" && answer.Code != "AccessDenied" {
-		// STS decides nothing just now.
-		result.RoleCheck = new(t.roleCheck(d, auditdrain.RoleUnknown, auditdrain.RoleUnknown))
-	} else {
-		result.RoleCheck = new(t.CheckRole(ctx, d))
+	var check auditdrain.RoleCheck
+	switch {
+	case !refused || answer.Service == "s3":
+		check = t.CheckRole(ctx, d)
+	case answer.Code == "AccessDenied":
+		check = t.CheckRole(ctx, d)
+		if !check.Unsafe { // it refuses everybody, and so says nothing of others
+			check = t.roleCheck(d, auditdrain.RoleUnknown, auditdrain.RoleUnknown)
+		}
+	default: // STS decides nothing just now
+		check = t.roleCheck(d, auditdrain.RoleUnknown, auditdrain.RoleUnknown)
 	}
+	result.RoleCheck = &check
 	if !refused {
 		return result, nil
 	}
-	diagnosis := t.Explainer.explain(d, answer, t.probe(ctx, d, e, answer, *result.RoleCheck))
+	found := t.probe(ctx, d, e, answer, check)
+	if found.allowedNow {
+		// AWS takes some seconds to apply a change of policies everywhere.
+		// What counts is how it is now.
+		if key, steps, err := t.AWS.Test(ctx, d, e); err == nil {
+			result.Key, result.Steps = key, append(result.Steps, steps...)
+			result.RoleCheck = new(t.CheckRole(ctx, d))
+			return result, nil
+		}
+		found = findings{} // what has shown it says nothing
+	}
+	diagnosis := t.Explainer.explain(d, answer, found)
 	result.Status = "error"
 	result.Error = diagnosis.String()
 	result.Endpoint = d.Delivery.Endpoint
@@ -67,76 +93,26 @@ func (t Tester) Test(ctx context.Context, d auditdrain.Drain, e auditdrain.Event
 	return result, nil
 }
 
-// CheckRole tries to assume d's role without an external ID, and with that of
-// a team that does not exist. Both must be refused: if one is not, every other
-// customer of the platform could write through the role by entering its ARN.
-func (t Tester) CheckRole(ctx context.Context, d auditdrain.Drain) auditdrain.RoleCheck {
-	// Nobody can have allowed that team: its id has just been made.
-	other := t.Explainer.Namespace.ExternalID(auditdrain.NewID("team_"))
-	return t.roleCheck(d, t.assume(ctx, d, ""), t.assume(ctx, d, other))
-}
-
-func (t Tester) assume(ctx context.Context, d auditdrain.Drain, externalID string) auditdrain.RoleCheckAnswer {
-	err := t.AWS.Assume(ctx, d, externalID)
-	if err == nil {
-		return auditdrain.RoleAccepted
-	}
-	if answer, ok := answerOf(err); ok && answer.Code == "AccessDenied" && answer.RoleARN == d.Delivery.RoleARN {
-		return auditdrain.RoleRefused
-	}
-	return auditdrain.RoleUnknown
-}
-
-func (t Tester) roleCheck(d auditdrain.Drain, without, other auditdrain.RoleCheckAnswer) auditdrain.RoleCheck {
-	c := auditdrain.RoleCheck{
-		Unsafe:            without == auditdrain.RoleAccepted || other == auditdrain.RoleAccepted,
-		WithoutExternalID: without,
-		OtherExternalID:   other,
-	}
-	id := t.Explainer.Namespace.ExternalID(d.TeamID)
-	how := "without an external ID"
-	switch {
-	case without == auditdrain.RoleAccepted && other == auditdrain.RoleAccepted:
-		how = "without an external ID, and with any"
-	case other == auditdrain.RoleAccepted:
-		how = "with another team's external ID"
-	}
-	switch {
-	case c.Unsafe:
-		c.Text = fmt.Sprintf("The role %s is unsafe: it can be assumed %s, so any other customer of this platform could write through it by entering its ARN. Add the condition StringEquals sts:ExternalId %q to its trust policy.",
-			d.Delivery.RoleARN, how, id)
-		grant := t.Explainer.grant(d)
-		c.Change = &auditdrain.Change{Where: "trust policy of " + d.Delivery.RoleARN, Statement: grant.TrustStatement()}
-	case without == auditdrain.RoleUnknown || other == auditdrain.RoleUnknown:
-		c.Text = fmt.Sprintf("Whether the role %s lets in only this team could not be found out.", d.Delivery.RoleARN)
-	default:
-		c.Text = fmt.Sprintf("The role %s refuses callers without the external ID of this team.", d.Delivery.RoleARN)
-	}
-	return c
-}
-
 // probe makes the further calls that tell apart what shares one answer.
 func (t Tester) probe(ctx context.Context, d auditdrain.Drain, e auditdrain.Event, answer auditdrain.AWSAnswer, check auditdrain.RoleCheck) findings {
-	found := findings{anyID: check.Unsafe}
-	if answer.Code != "AccessDenied" || answer.RoleARN != d.Delivery.RoleARN {
-		return found
+	switch {
+	case answer.Code != "AccessDenied" || answer.RoleARN != d.Delivery.RoleARN:
+		return findings{}
+	case answer.Service == "sts":
+		return t.probeRole(ctx, d, check)
+	case fromAWS(answer): // other stores decide in an order of their own
+		return t.probeWrites(ctx, d, e, answer)
 	}
-	if answer.Service == "sts" {
-		if !check.Unsafe {
-			found.acceptedID = t.acceptedID(ctx, d)
-		}
-		return found
-	}
-	found.permitted = t.permitted(ctx, d, answer.Key, attempts(d.Delivery, e, parseDenial(answer.Message)))
-	return found
+	return findings{}
 }
 
-// acceptedID looks for the mistake that the role's administrator may have made
+// probeRole looks for the mistake that the role's administrator may have made
 // with the external ID. That one is accepted proves that the trust policy names
 // the right principal. None of those tried can be another team's: they do not
 // begin as external IDs of this platform do, or are this team's own.
-func (t Tester) acceptedID(ctx context.Context, d auditdrain.Drain) string {
+func (t Tester) probeRole(ctx context.Context, d auditdrain.Drain, check auditdrain.RoleCheck) findings {
 	right := t.Explainer.Namespace.ExternalID(d.TeamID)
+	found := findings{anyID: check.Unsafe}
 	tried := []string{right, ""}
 	for _, id := range []string{
 		d.TeamID, // without what comes before it
@@ -145,23 +121,62 @@ func (t Tester) acceptedID(ctx context.Context, d auditdrain.Drain) string {
 		string(t.Explainer.Namespace) + "-team-" + d.TeamID,
 		d.ID, // the drain's own
 	} {
-		if slices.Contains(tried, id) || len(id) < 2 {
+		if found.anyID || found.acceptedID != "" {
+			break
+		}
+		if slices.Contains(tried, id) || len(id) < 2 { // STS takes no shorter ones
 			continue
 		}
 		tried = append(tried, id)
 		if t.AWS.Assume(ctx, d, id) == nil {
-			return id
+			found.acceptedID = id
 		}
 	}
-	return ""
+	// A change that has just been made may not have been everywhere yet.
+	found.allowedNow = t.AWS.Assume(ctx, d, right) == nil
+	return found
 }
 
-// attempts are the writes that would tell why one was denied, each in the
-// order of likelihood.
+// probeWrites asks S3 which other writes it would permit.
+func (t Tester) probeWrites(ctx context.Context, d auditdrain.Drain, e auditdrain.Event, answer auditdrain.AWSAnswer) findings {
+	why := parseDenial(answer.Message)
+	all := attempts(d.Delivery, e, why)
+	if len(all) == 0 {
+		return findings{}
+	}
+	try, err := t.AWS.Rehearse(d)
+	if err != nil {
+		return findings{} // nothing more is found out
+	}
+	// What was refused is tried first. If it is permitted by now, that is it;
+	// if it is refused for another reason, the rest would say nothing.
+	if err := try(ctx, d.Delivery, answer.Key); err == nil {
+		return findings{allowedNow: true}
+	} else if again, _ := answerOf(err); again.Service != "s3" || parseDenial(again.Message).by != why.by {
+		return findings{}
+	}
+	for _, a := range all {
+		err := try(ctx, a.delivery, a.key)
+		if a.permittedBy(err) {
+			return findings{permitted: &a}
+		}
+		if answer, _ := answerOf(err); answer.Service != "s3" {
+			break // no session any more, or no time
+		}
+	}
+	return findings{}
+}
+
+// attempts are the writes that would tell why one was denied, the likeliest
+// first.
 func attempts(d auditdrain.Delivery, e auditdrain.Event, why denial) []attempt {
+	if why.action != "s3:PutObject" {
+		return nil
+	}
 	var all []attempt
-	key := d.ObjectKey(e, true)
-	if why.by == "resource-based policy" && why.explicit {
+	switch {
+	case why.by == "resource-based policy" && why.explicit:
+		key := d.ObjectKey(e, true)
 		for _, sse := range append([]string{""}, auditdrain.Encryptions...) {
 			other := d
 			if other.ServerSideEncryption = sse; sse != d.ServerSideEncryption {
@@ -174,45 +189,18 @@ func attempts(d auditdrain.Delivery, e auditdrain.Event, why denial) []attempt {
 				all = append(all, attempt{otherACL, key, other})
 			}
 		}
-		return all
-	}
-	if why.by != "identity-based policy" && why.by != "" || why.explicit || why.action != "s3:PutObject" && why.action != "" {
-		return nil
-	}
-	all = append(all, attempt{otherKey, d.ObjectKey(e, false), d})
-	const example = "audit-logs" // of the reference document
-	if _, prefix := d.SplitEndpoint(); prefix != "" {
-		all = append(all, attempt{prefixItself, prefix, d})
+	case why.by == "identity-based policy" && !why.explicit:
+		const example = "audit-logs" // of the reference document
+		_, prefix := d.SplitEndpoint()
+		all = append(all, attempt{otherKey, d.ObjectKey(e, false), d})
+		if prefix != "" {
+			all = append(all, attempt{prefixItself, prefix, d})
+		}
 		if prefix != example {
 			all = append(all, attempt{documentsPrefix, example + "/" + e.ID, d})
 		}
-	} else {
-		all = append(all, attempt{documentsPrefix, example + "/" + e.ID, d})
 	}
 	return all
-}
-
-// permitted returns the first of the attempts that S3 would permit, if one is.
-// key is that of the write that was refused.
-func (t Tester) permitted(ctx context.Context, d auditdrain.Drain, key string, all []attempt) []attempt {
-	if len(all) == 0 {
-		return nil
-	}
-	try, err := t.AWS.Rehearse(d)
-	if err != nil {
-		return nil // nothing more is found out
-	}
-	// What was refused must be refused again: else this store decides in
-	// another order, and its answers would say nothing.
-	if answer, _ := answerOf(try(ctx, d.Delivery, key)); answer.Code != "AccessDenied" {
-		return nil
-	}
-	for _, a := range all {
-		if a.permittedBy(try(ctx, a.delivery, a.key)) {
-			return []attempt{a}
-		}
-	}
-	return nil
 }
 
 // permittedBy reports whether s3:PutObject would be permitted, by what came of
@@ -226,10 +214,9 @@ func (a attempt) permittedBy(err error) bool {
 		return false
 	}
 	answer, _ := answerOf(err)
-	switch why := parseDenial(answer.Message); {
-	case strings.HasPrefix(answer.Code, "KMS."), answer.Code == "AccessControlListNotSupported":
+	if strings.HasPrefix(answer.Code, "KMS.") || answer.Code == "AccessControlListNotSupported" {
 		return true
-	default:
-		return strings.HasPrefix(why.action, "kms:") || why.action == "s3:PutObjectAcl"
 	}
+	why := parseDenial(answer.Message)
+	return strings.HasPrefix(why.action, "kms:") || why.action == "s3:PutObjectAcl"
 }

@@ -63,7 +63,7 @@ func TestMain(m *testing.M) {
 			aws.Load().Handler().ServeHTTP(w, r)
 		}))
 		caFile := filepath.Join(dir, "ca.pem")
-		server.TLS = certificate(caFile, "sts.eu-west-1.amazonaws.com", "*.s3.eu-west-1.amazonaws.com", "*.s3.us-west-2.amazonaws.com", "*.s3.af-south-1.amazonaws.com")
+		server.TLS = certificate(caFile, "sts.eu-west-1.amazonaws.com", "*.s3.eu-west-1.amazonaws.com", "*.s3.us-west-2.amazonaws.com", "*.s3.af-south-1.amazonaws.com", "sts.cn-north-1.amazonaws.com.cn")
 		server.Config.ErrorLog = log.New(io.Discard, "", 0)
 		server.StartTLS()
 		defer server.Close()
@@ -141,6 +141,12 @@ type world struct {
 	drain    auditdrain.Drain
 	env      map[string]string // set for the client
 	endpoint string            // of everything, instead of AWS's own hosts
+	faulty   bool              // no change of a policy mends it
+}
+
+func (w *world) SetFault(f func(awssim.FaultRequest) awssim.Fault) {
+	w.faulty = true
+	w.Sim.SetFault(f)
 }
 
 // newWorld returns a world whose policies are those that we generate. With
@@ -216,6 +222,18 @@ func (w *world) tester(t *testing.T) (diagnose.Tester, *s3.Client) {
 	return diagnose.Tester{AWS: client, Explainer: diagnose.Explainer{
 		Namespace: auditdrain.DefaultNamespace, WriterARN: client.KnownWriterARN,
 	}}, client
+}
+
+// lag breaks the world until an operation on the customer's role or bucket has
+// been refused once.
+func (w *world) lag(op string, broken func(*world)) {
+	identity, trusted := []*iam.Policy{iam.MustParse(w.grant().PermissionsPolicy())}, iam.MustParse(w.grant().TrustPolicy())
+	broken(w)
+	w.Observe(func(c awssim.Call) {
+		if c.Op == op && c.Code == "AccessDenied" {
+			role(func(r *awssim.Role) { r.Identity, r.Trust = identity, trusted })(w)
+		}
+	})
 }
 
 // serveOnLoopback has all calls go to 127.0.0.1, as to a store that is

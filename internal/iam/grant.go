@@ -46,12 +46,13 @@ type newDocument struct {
 }
 
 type newStatement struct {
-	Sid       string `json:",omitempty"`
-	Effect    Effect
-	Principal map[string]string            `json:",omitempty"`
-	Action    any                          // string or []string
-	Resource  string                       `json:",omitempty"`
-	Condition map[string]map[string]string `json:",omitempty"`
+	Sid         string `json:",omitempty"`
+	Effect      Effect
+	Principal   map[string]string            `json:",omitempty"`
+	Action      any                          // string or []string
+	Resource    string                       `json:",omitempty"`
+	NotResource string                       `json:",omitempty"`
+	Condition   map[string]map[string]string `json:",omitempty"`
 }
 
 // TrustPolicy is the trust policy of the role: the writer role may assume it, with the external ID only.
@@ -98,6 +99,17 @@ func (g Grant) encrypt() newStatement {
 		Resource:  cmp.Or(g.KMSKeyARN, "<your-kms-key-arn>"),
 		Condition: g.viaS3(),
 	}
+}
+
+// AssumeStatement is what the writer role's own policy needs: to assume the roles of customers. Those of its own account
+// are left out, which a customer could otherwise name and have objects written with.
+func (g Grant) AssumeStatement() string {
+	writer := strings.SplitN(g.WriterRoleARN, ":", 6)
+	resource := "arn:aws:iam::<the-platform's-account-id>:role/*"
+	if len(writer) == 6 {
+		resource = "arn:" + writer[1] + ":iam::" + writer[4] + ":role/*"
+	}
+	return indented(newStatement{Effect: Allow, Action: "sts:AssumeRole", NotResource: resource})
 }
 
 // KeyPolicyStatement is the statement that the key's policy needs besides those that it has, or "" if no customer

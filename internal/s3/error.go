@@ -128,14 +128,23 @@ func newAnswer(service, operation string, status int, header http.Header, body [
 		Service:           service,
 		Operation:         operation,
 		HTTPStatus:        status,
-		Code:              first(parsed.Code),
+		Code:              clip(first(parsed.Code)),
 		Message:           first(parsed.Message, http.StatusText(status)),
-		RequestID:         first(header.Get("x-amz-request-id"), header.Get("x-amzn-requestid"), parsed.RequestID),
-		ExtendedRequestID: first(header.Get("x-amz-id-2"), parsed.HostID),
+		RequestID:         clip(first(header.Get("x-amz-request-id"), header.Get("x-amzn-requestid"), parsed.RequestID)),
+		ExtendedRequestID: clip(first(header.Get("x-amz-id-2"), parsed.HostID)),
 		Time:              now.UnixMilli(),
 		Headers:           kept,
 		Body:              clean(redact(body), creds),
 	}}
+}
+
+// clip bounds what AWS has short ones of.
+func clip(s string) string {
+	const most = 256
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "…"
 }
 
 // brokeOff notes that not all of the answer could be read, if err is why.

@@ -183,6 +183,7 @@ func (c *Client) call(ctx context.Context, operation, roleARN string, who identi
 		}
 		if err != nil {
 			e := noAnswer("sts", operation, fmt.Errorf("our own AWS credentials could not be had: %w", err), c.now())
+			e.Answer.NoCredentials = ctx.Err() == nil
 			e.Answer.RoleARN = roleARN
 			return e
 		}
