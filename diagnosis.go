@@ -100,6 +100,8 @@ type RoleCheck struct {
 	OtherExternalID   RoleCheckAnswer `json:"otherExternalId"`
 	// Text says in a sentence what that means.
 	Text string `json:"text"`
+	// Diagnosis says why an answer is unknown.
+	Diagnosis *Diagnosis `json:"diagnosis,omitempty"`
 	// Change is the trust policy's statement that makes an unsafe role safe.
 	Change *Change `json:"change,omitempty"`
 }

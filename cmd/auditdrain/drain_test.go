@@ -194,7 +194,7 @@ func TestDrainTest(t *testing.T) {
 Took:        1.234s
 AssumeRole:  ok, 1s
 PutObject:   ok, 234ms
-Role check:  safe, refuses callers without this team's external ID
+Role check:  refuses callers without this team's external ID
 `
 	if diff := cmp.Diff(want, r.stdout); r.code != 0 || diff != "" {
 		t.Errorf("code %d, %s", r.code, diff)
@@ -253,7 +253,8 @@ Body:
 		Summary: "S3 did not let us.", Known: true, Docs: "https://docs.aws.amazon.com/x",
 		Causes: []auditdrain.Cause{
 			{Text: "The region is wrong.", Confirmed: true, Who: auditdrain.ActorTeamAdmin, Fix: "Set it.", Change: &auditdrain.Change{Where: "the drain", Field: "delivery.region", Value: "us-west-2"}},
-			{Text: "The ACL is wrong.", Who: auditdrain.ActorTeamAdmin, Fix: "Unset it.", Change: &auditdrain.Change{Where: "the drain", Field: "delivery.objectAcl"}},
+			{Text: "The ACL is wrong.", Who: auditdrain.ActorTeamAdmin, Fix: "Unset it.", Change: &auditdrain.Change{Where: "the drain", Field: "delivery.objectAcl", Unset: true}},
+			{Text: "It is denied.", Who: auditdrain.ActorBucketOwner, Fix: "Except it.", Change: &auditdrain.Change{Where: "the Deny statement", Condition: `"ArnNotEquals": {}`}},
 			{Text: "Something \x1b[31melse.", Who: auditdrain.ActorKeyAdmin, Fix: "Enable it.", Change: &auditdrain.Change{Where: "KMS key k"}},
 		},
 		CloudTrail: &auditdrain.CloudTrailLookup{EventSource: "sts.amazonaws.com", EventName: "AssumeRole", RequestID: "REQ1", Account: "123456789012",
@@ -272,9 +273,14 @@ S3 did not let us.
    Unset it. To be done by the administrator of the drain.
    In the drain: leave out delivery.objectAcl
 
-3. Something ` + "\uFFFD" + `[31melse.
+3. It is denied.
+   Except it. To be done by the owner of the bucket.
+   In the Deny statement, add inside its Condition:
+     "ArnNotEquals": {}
+
+4. Something ` + "\uFFFD" + `[31melse.
    Enable it. To be done by the administrator of the KMS key.
-   It is KMS key k
+   It is about: KMS key k
 
 In CloudTrail of account 123456789012: AssumeRole of sts.amazonaws.com, request id REQ1, from 2026-05-22T10:00:00Z to 2026-05-22T10:10:00Z.
 Look there.

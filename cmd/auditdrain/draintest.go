@@ -89,12 +89,12 @@ func printRoleCheck(w io.Writer, c *auditdrain.RoleCheck) {
 	if c == nil {
 		return
 	}
-	result := "safe, refuses callers without this team's external ID"
+	result := "refuses callers without this team's external ID"
 	switch {
 	case c.Unsafe:
 		result = "UNSAFE. " + c.Text
 	case c.WithoutExternalID == auditdrain.RoleUnknown || c.OtherExternalID == auditdrain.RoleUnknown:
-		result = "not found out"
+		result = "not found out yet"
 	}
 	field(w, "Role check", result)
 	if c.Unsafe {
@@ -135,19 +135,21 @@ func printChange(w io.Writer, indent string, c *auditdrain.Change) {
 	switch {
 	case c == nil:
 		return
-	case c.Field != "" && c.Value == "":
+	case c.Unset:
 		fmt.Fprintf(w, "%sIn %s: leave out %s\n", indent, visible(c.Where), visible(c.Field))
-	case c.Field != "":
-		fmt.Fprintf(w, "%sIn %s: %s = %s\n", indent, visible(c.Where), visible(c.Field), visible(c.Value))
 	case c.Value != "":
-		fmt.Fprintf(w, "%sIn %s: %s\n", indent, visible(c.Where), visible(c.Value))
+		fmt.Fprintf(w, "%sIn %s: %s = %s\n", indent, visible(c.Where), visible(c.Field), visible(c.Value))
+	case c.Field != "":
+		fmt.Fprintf(w, "%sIn %s: %s\n", indent, visible(c.Where), visible(c.Field))
+	case c.Condition != "":
+		fmt.Fprintf(w, "%sIn %s, add inside its Condition:\n%s  %s\n", indent, visible(c.Where), indent, visible(c.Condition))
 	case c.Statement != "":
 		fmt.Fprintf(w, "%sIn %s:\n", indent, visible(c.Where))
 		for line := range strings.Lines(c.Statement) {
 			fmt.Fprintf(w, "%s  %s\n", indent, visible(strings.TrimRight(line, "\n")))
 		}
 	default:
-		fmt.Fprintf(w, "%sIt is %s\n", indent, visible(c.Where))
+		fmt.Fprintf(w, "%sIt is about: %s\n", indent, visible(c.Where))
 	}
 }
 

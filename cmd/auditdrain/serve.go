@@ -215,7 +215,7 @@ func newInstance(set settings, log *slog.Logger, store *pebblestore.Store, clien
 		Drains:            store,
 		Progress:          store,
 		Events:            in.committer,
-		Tester:            diagnose.Tester{AWS: client, Explainer: explainer},
+		Tester:            diagnose.Tester{AWS: client, Explainer: explainer, RefuseUnsafe: set.unsafeRoles == "refuse"},
 		Deliverer:         in.deliverer,
 		RefuseUnsafeRoles: set.unsafeRoles == "refuse",
 		WriterARN:         client.WriterARN,

@@ -116,6 +116,7 @@ type Server struct {
 	bodies   *ingest.Budget
 	table    []route
 	draining atomic.Bool
+	trials   trials
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
 }
@@ -130,6 +131,7 @@ func New(cfg Config) *Server {
 		Config:  cfg,
 		decoder: ingest.Decoder{Namespace: cfg.Namespace, Now: time.Now},
 		bodies:  ingest.NewBudget(bodyMemory),
+		trials:  trials{teams: map[string]bool{}},
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "auditdrain_http_requests_total",
 			Help: "Requests by route and error code (ok if none).",

@@ -33,13 +33,14 @@ type service struct {
 	store   *pebblestore.Store
 	log     *strings.Builder
 
-	mu              sync.Mutex
-	changed         []string // drains that delivery was told of
-	tested, checked []auditdrain.Drain
-	testErr         error // ours
-	writerErr       error
-	testResult      auditdrain.DrainTestResult
-	roleCheck       auditdrain.RoleCheck
+	mu                      sync.Mutex
+	changed                 []string // drains that delivery was told of
+	tested, checked         []auditdrain.Drain
+	testErr                 error // ours
+	writerErr               error
+	testResult              auditdrain.DrainTestResult
+	roleCheck               auditdrain.RoleCheck
+	duringTest, duringCheck func()
 }
 
 const operatorToken = "ad_operator0123456789abcdefghij"
@@ -91,6 +92,9 @@ func (s *service) Changed(drainID string) {
 }
 
 func (s *service) Test(_ context.Context, d auditdrain.Drain, e auditdrain.Event) (auditdrain.DrainTestResult, error) {
+	if s.duringTest != nil {
+		s.duringTest()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.tested = append(s.tested, d)
@@ -103,6 +107,9 @@ func (s *service) Test(_ context.Context, d auditdrain.Drain, e auditdrain.Event
 }
 
 func (s *service) CheckRole(_ context.Context, d auditdrain.Drain) auditdrain.RoleCheck {
+	if s.duringCheck != nil {
+		s.duringCheck()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.checked = append(s.checked, d)

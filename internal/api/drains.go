@@ -141,26 +141,39 @@ func (s *Server) updateDrain(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if after := old; in.Status != nil || in.Delivery != nil {
-		if err := s.patch(&after, in, c.token); err != nil {
+	after := old
+	if err := s.patch(&after, in, c.token); err != nil {
+		return nil, err
+	}
+	checked := ""
+	if startsWith(old, after) {
+		if err := s.safeRole(c.Context(), after); err != nil {
 			return nil, err
 		}
-		starts := after.Status == auditdrain.StatusEnabled && old.Status != auditdrain.StatusEnabled
-		moves := after.Status == auditdrain.StatusEnabled && after.Delivery.RoleARN != old.Delivery.RoleARN
-		if starts || moves {
-			if err := s.safeRole(c.Context(), after); err != nil {
-				return nil, err
-			}
-		}
+		checked = after.Delivery.RoleARN
 	}
 	d, err := s.Drains.UpdateDrain(c.Context(), old.TeamID, old.ID, func(d *auditdrain.Drain) error {
-		return s.patch(d, in, c.token)
+		before := *d
+		if err := s.patch(d, in, c.token); err != nil {
+			return err
+		}
+		if s.RefuseUnsafeRoles && startsWith(before, *d) && d.Delivery.RoleARN != checked {
+			return auditdrain.Errorf(auditdrain.CodeConflict, "drain %q was changed meanwhile: try again", d.ID)
+		}
+		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
 	s.Deliverer.Changed(d.ID)
 	return s.shown(c, d)
+}
+
+// startsWith reports whether a change makes a drain deliver through a role
+// that it did not deliver through before.
+func startsWith(before, after auditdrain.Drain) bool {
+	return after.Status == auditdrain.StatusEnabled &&
+		(before.Status != auditdrain.StatusEnabled || before.Delivery.RoleARN != after.Delivery.RoleARN)
 }
 
 // patch applies in to d, on behalf of the token's holder.

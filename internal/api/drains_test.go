@@ -314,7 +314,12 @@ func TestTestDeliveryWarnsOfUnsafeRole(t *testing.T) {
 func TestUnsafeRoles(t *testing.T) {
 	safe := auditdrain.RoleCheck{WithoutExternalID: auditdrain.RoleRefused, OtherExternalID: auditdrain.RoleRefused}
 	unsafe := auditdrain.RoleCheck{Unsafe: true, WithoutExternalID: auditdrain.RoleAccepted, OtherExternalID: auditdrain.RoleAccepted, Text: "add the condition"}
-	unknown := auditdrain.RoleCheck{WithoutExternalID: auditdrain.RoleUnknown, OtherExternalID: auditdrain.RoleUnknown, Text: "not found out"}
+	unknown := func(who auditdrain.Actor) auditdrain.RoleCheck {
+		return auditdrain.RoleCheck{
+			WithoutExternalID: auditdrain.RoleUnknown, OtherExternalID: auditdrain.RoleUnknown, Text: "not found out",
+			Diagnosis: &auditdrain.Diagnosis{Summary: "STS did not let us.", Known: true, Causes: []auditdrain.Cause{{Who: who}}},
+		}
+	}
 	otherRole := `{"delivery":` + strings.Replace(goodDelivery, "role/", "role/other-", 1) + `}`
 	const disable, enable, rename = `{"status":"disabled"}`, `{"status":"enabled"}`, `{"name":"renamed"}`
 
@@ -334,7 +339,9 @@ func TestUnsafeRoles(t *testing.T) {
 		status, checks           int
 	}{
 		{"create", "POST", "/v1/drains?teamId=team_a", drainBody(goodDelivery), unsafe, 400, 1},
-		{"create, unknown", "POST", "/v1/drains?teamId=team_a", drainBody(goodDelivery), unknown, 503, 1},
+		{"create, AWS is busy", "POST", "/v1/drains?teamId=team_a", drainBody(goodDelivery), unknown(auditdrain.ActorNobody), 503, 1},
+		{"create, we are in trouble", "POST", "/v1/drains?teamId=team_a", drainBody(goodDelivery), unknown(auditdrain.ActorOperator), 503, 1},
+		{"create, the ARN is none", "POST", "/v1/drains?teamId=team_a", drainBody(goodDelivery), unknown(auditdrain.ActorTeamAdmin), 400, 1},
 		{"create, safe", "POST", "/v1/drains?teamId=team_a", drainBody(goodDelivery), safe, 200, 1},
 		{"rename", "PATCH", path, rename, unsafe, 200, 0},
 		{"another role", "PATCH", path, otherRole, unsafe, 400, 1},
@@ -349,12 +356,60 @@ func TestUnsafeRoles(t *testing.T) {
 		if got.status != step.status || len(s.checked) != step.checks {
 			t.Errorf("%s: %d after %d checks, want %d after %d: %s", step.name, got.status, len(s.checked), step.status, step.checks, got.body)
 		}
-		if step.status == 400 && !strings.Contains(got.body, "delivery.roleArn: add the condition") {
+		if step.status == 400 && !strings.Contains(got.body, "delivery.roleArn: "+step.role.Text) {
 			t.Errorf("%s: %s does not say what to do", step.name, got.body)
 		}
 	}
 	if got := must[auditdrain.DrainList](s, "GET", "/v1/drains?teamId=team_a", ""); len(got.Drains) != 2 {
 		t.Errorf("%d drains, want 2", len(got.Drains))
+	}
+}
+
+// What was checked is what begins to deliver, whatever changes meanwhile.
+func TestUnsafeRoleOfAnotherRequest(t *testing.T) {
+	s := newService(t)
+	s.team("team_a")
+	d := must[auditdrain.Drain](s, "POST", "/v1/drains?teamId=team_a", drainBody(goodDelivery))
+	path := "/v1/drains/" + d.ID
+	must[auditdrain.Drain](s, "PATCH", path, `{"status":"disabled"}`)
+	s.api.RefuseUnsafeRoles = true
+	s.roleCheck = auditdrain.RoleCheck{WithoutExternalID: auditdrain.RoleRefused, OtherExternalID: auditdrain.RoleRefused}
+	s.duringCheck = func() {
+		must[auditdrain.Drain](s, "PATCH", path, `{"delivery":`+strings.Replace(goodDelivery, "role/", "role/other-", 1)+`}`)
+	}
+	if got := s.do(operatorToken, "PATCH", path, `{"status":"enabled"}`); got.status != 409 || got.errorCode() != "conflict" {
+		t.Errorf("%d %s, want 409", got.status, got.body)
+	}
+	if got := must[auditdrain.Drain](s, "GET", path, ""); got.Status != auditdrain.StatusDisabled {
+		t.Errorf("status %s", got.Status)
+	}
+}
+
+// One test of a team at a time, so that nobody spends the platform's quota of
+// calls to AWS.
+func TestOneTestAtATime(t *testing.T) {
+	s := newService(t)
+	s.team("team_a")
+	s.team("team_b")
+	input := `{"delivery":` + goodDelivery + `}`
+	during := 0
+	s.duringTest = func() {
+		during++
+		if during > 1 {
+			return // the other team's
+		}
+		if got := s.do(operatorToken, "POST", "/v1/drains/test?teamId=team_a", input); got.status != 429 || got.errorCode() != "rate_limited" || got.header.Get("Retry-After") == "" {
+			t.Errorf("a second test of the team: %d %s, want 429", got.status, got.body)
+		}
+		if got := s.do(operatorToken, "POST", "/v1/drains/test?teamId=team_b", input); got.status != 200 {
+			t.Errorf("a test of another team: %d %s", got.status, got.body)
+		}
+	}
+	for range 2 { // and after it, again
+		during = 0
+		if got := s.do(operatorToken, "POST", "/v1/drains/test?teamId=team_a", input); got.status != 200 || during != 2 {
+			t.Errorf("%d %s", got.status, got.body)
+		}
 	}
 }
 

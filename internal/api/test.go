@@ -3,6 +3,8 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"fmt"
+	"sync"
 	"time"
 
 	"github.com/auditdrain/auditdrain"
@@ -44,6 +46,11 @@ func (s *Server) testDrain(c *call) (any, error) {
 
 // test tries a delivery. The error is ours; what AWS refused is a result.
 func (s *Server) test(c *call, d auditdrain.Drain) (auditdrain.DrainTestResult, error) {
+	done, err := s.trials.begin(d.TeamID)
+	if err != nil {
+		return auditdrain.DrainTestResult{}, err
+	}
+	defer done()
 	event, err := s.sampleEvent(d.TeamID)
 	if err != nil {
 		return auditdrain.DrainTestResult{}, err
@@ -57,14 +64,58 @@ func (s *Server) safeRole(ctx context.Context, d auditdrain.Drain) error {
 	if !s.RefuseUnsafeRoles {
 		return nil
 	}
+	done, err := s.trials.begin(d.TeamID)
+	if err != nil {
+		return err
+	}
+	defer done()
 	check := s.Tester.CheckRole(ctx, d)
+	message := check.Text
+	if check.Diagnosis != nil {
+		message += " " + check.Diagnosis.String()
+	}
+	refusal := auditdrain.FieldErrors([]auditdrain.Problem{{Field: "delivery.roleArn", Message: message}})
 	switch {
 	case check.Unsafe:
-		return auditdrain.FieldErrors([]auditdrain.Problem{{Field: "delivery.roleArn", Message: check.Text}})
-	case check.WithoutExternalID == auditdrain.RoleUnknown || check.OtherExternalID == auditdrain.RoleUnknown:
-		return auditdrain.Errorf(auditdrain.CodeUnavailable, "delivery.roleArn: %s AWS STS did not answer as it should: try again", check.Text)
+		return refusal
+	case check.WithoutExternalID != auditdrain.RoleUnknown && check.OtherExternalID != auditdrain.RoleUnknown:
+		return nil
+	case check.Diagnosis == nil || !check.Diagnosis.Known:
+		return refusal
 	}
-	return nil
+	switch check.Diagnosis.Causes[0].Who {
+	case auditdrain.ActorNobody, auditdrain.ActorOperator: // not the caller's to mend
+		return auditdrain.Errorf(auditdrain.CodeUnavailable, "delivery.roleArn: %s", message)
+	}
+	return refusal
+}
+
+// maxTrials bounds the trials of all teams under way. Each makes up to a dozen
+// calls to AWS as the platform, whose quota of STS calls deliveries need, too.
+const maxTrials = 16
+
+// trials are what people try out on AWS just now: one at a time of each team.
+type trials struct {
+	mu    sync.Mutex
+	teams map[string]bool
+}
+
+// begin begins a trial, which the function that it returns ends.
+func (t *trials) begin(teamID string) (end func(), err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.teams[teamID] || len(t.teams) >= maxTrials {
+		return nil, &auditdrain.Error{
+			Code: auditdrain.CodeRateLimited, RetryAfter: 2 * time.Second,
+			Message: fmt.Sprintf("a test of this team is under way, or %d of others: try again when it has ended", maxTrials),
+		}
+	}
+	t.teams[teamID] = true
+	return func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		delete(t.teams, teamID)
+	}, nil
 }
 
 // sampleEvent is what a test delivery writes: a valid event that nobody can

@@ -16,33 +16,43 @@ import (
 // the session, is not found out.
 func (t Tester) CheckRole(ctx context.Context, d auditdrain.Drain) auditdrain.RoleCheck {
 	ns := t.Explainer.Namespace
-	without := t.assume(ctx, d, "")
-	// Nobody can have allowed these: they have just been made.
-	other := t.assume(ctx, d, ns.ExternalID(auditdrain.NewID("team_")))
-	if other != auditdrain.RoleAccepted {
-		if longer := t.assume(ctx, d, ns.ExternalID(d.TeamID)+auditdrain.RandomString(8)); longer != auditdrain.RoleRefused {
-			other = longer
+	var why *auditdrain.Diagnosis
+	assume := func(externalID string) auditdrain.RoleCheckAnswer {
+		err := t.AWS.Assume(ctx, d, externalID)
+		if err == nil {
+			return auditdrain.RoleAccepted
 		}
+		if refusedByRole(d, err) {
+			return auditdrain.RoleRefused
+		}
+		if diagnosis, ok := t.Explainer.Explain(d, err); ok && why == nil {
+			why = &diagnosis
+		}
+		return auditdrain.RoleUnknown
 	}
-	return t.roleCheck(d, without, other)
+	without := assume("")
+	// Nobody can have allowed these: they have just been made.
+	other := assume(ns.ExternalID(auditdrain.NewID("team_")))
+	if other == auditdrain.RoleRefused {
+		other = assume(ns.ExternalID(d.TeamID) + auditdrain.RandomString(8))
+	}
+	check := t.roleCheck(d, without, other)
+	check.Diagnosis = why
+	return check
 }
 
-// assume tries an external ID. That our own policies do not let us try says
-// nothing of the role.
-func (t Tester) assume(ctx context.Context, d auditdrain.Drain, externalID string) auditdrain.RoleCheckAnswer {
-	err := t.AWS.Assume(ctx, d, externalID)
-	if err == nil {
-		return auditdrain.RoleAccepted
-	}
+// refusedByRole reports whether err is the refusal of d's role, and not one of
+// our own policies or role, which says nothing of it.
+func refusedByRole(d auditdrain.Drain, err error) bool {
 	answer, _ := answerOf(err)
 	if answer.Code != "AccessDenied" || answer.RoleARN != d.Delivery.RoleARN {
-		return auditdrain.RoleUnknown
+		return false
 	}
 	switch parseDenial(answer.Message).by {
 	case "", "role trust policy", "resource-based policy", "resource control policy":
-		return auditdrain.RoleRefused
+		return true
 	}
-	return auditdrain.RoleUnknown
+	return false
 }
 
 func (t Tester) roleCheck(d auditdrain.Drain, without, other auditdrain.RoleCheckAnswer) auditdrain.RoleCheck {
