@@ -230,6 +230,12 @@ var breakages = []breakage{
 	{name: "resource control policy denies", broken: account(customer, func(a *awssim.Account) {
 		a.RCP = []*iam.Policy{policy(`{"Effect":"Allow","Principal":"*","Action":"*","Resource":"*"}`), policy(deny(everyone, "s3:PutObject", ""))}
 	}), cause: CauseRCP, who: orgAdmin},
+	{name: "service control policy denies, and AWS names it", broken: answers("PutObject", 403, "AccessDenied",
+		`User: arn:aws:sts::111122223333:assumed-role/audit-drain/auditdrain-drn_1 is not authorized to perform: s3:PutObject on resource: "arn:aws:s3:::b/k" with an explicit deny in a service control policy: arn:aws:organizations::444455556666:policy/o-acme/service_control_policy/p-1`),
+		cause: CauseSCP, who: orgAdmin, says: []string{"arn:aws:organizations::444455556666:policy/o-acme/service_control_policy/p-1"}},
+	{name: "a Deny statement of which AWS does not say where", broken: answers("PutObject", 403, "AccessDenied",
+		`User: arn:aws:sts::111122223333:assumed-role/audit-drain/auditdrain-drn_1 is not authorized to perform: s3:PutObject on resource: "arn:aws:s3:::b/k" with an explicit deny`),
+		cause: CauseBucketDeny, who: bucketOwner},
 	{name: "our session policy does not allow", broken: answers("PutObject", 403, "AccessDenied",
 		`User: arn:aws:sts::111122223333:assumed-role/audit-drain/auditdrain-drn_1 is not authorized to perform: s3:PutObject on resource: "arn:aws:s3:::b/k" because no session policy allows the s3:PutObject action`),
 		cause: CauseSessionPolicy, who: operator},
