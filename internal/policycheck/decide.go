@@ -102,10 +102,7 @@ func (c *checker) authorize(s step, w world) authorized {
 	} else {
 		p.Session = c.session
 	}
-	for _, doc := range c.docs {
-		if doc.kind != s.resource && doc.kind != auditdrain.PolicyPermissions && doc.kind != auditdrain.PolicyBoundary || doc.foreign != "" {
-			continue
-		}
+	for _, doc := range c.asked(s) {
 		policy := sift(doc.policy, s.facts, w)
 		a.docs[policy] = doc
 		switch doc.kind {
@@ -114,13 +111,8 @@ func (c *checker) authorize(s step, w world) authorized {
 		case auditdrain.PolicyBoundary:
 			p.Boundary = policy
 		default:
-			if s.resource != auditdrain.PolicyTrust {
-				p.Identity = append(p.Identity, policy)
-			}
+			p.Identity = append(p.Identity, policy)
 		}
-	}
-	if s.resource == auditdrain.PolicyTrust {
-		p.Boundary = nil // it is the role's, not ours
 	}
 	for _, kind := range c.absent(s) {
 		switch {

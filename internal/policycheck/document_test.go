@@ -64,6 +64,8 @@ func TestRead(t *testing.T) {
 		{"an SDK's get-role", `{"Role": {"AssumeRolePolicyDocument": "` + url.PathEscape(compact(trustText)) + `"}}`, "", 1, ""},
 		{"a string", quotedJSON(trustText), "", 1, trustText},
 		{"a string of output", quotedJSON(`{"AssumeRolePolicyDocument": ` + quotedJSON(compact(trustText)) + `}`), "", 1, ""},
+		{"a string with two halves of a character", `"{\"Id\": \"\ud83d\ude00\u00e9\", \"Statement\": {\"Effect\": \"Allow\", \"Principal\": \"*\", \"Action\": \"sts:AssumeRole\"}}"`, "", 1,
+			"{\n  \"Id\": \"😀é\",\n  \"Statement\": {\n    \"Effect\": \"Allow\",\n    \"Principal\": \"*\",\n    \"Action\": \"sts:AssumeRole\"\n  }\n}"},
 		{"a statement that is no list", `{"Statement": {"Effect": "Allow", "Principal": "*", "Action": "sts:AssumeRole"}}`, "", 1, ""},
 	}
 	for _, tt := range tests {

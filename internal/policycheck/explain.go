@@ -118,9 +118,6 @@ const maxNear = 10
 
 // nearMisses are the statements that could have been meant to allow the step: about its action, or about all else.
 func (c *checker) nearMisses(s step, o outcome) []auditdrain.PolicyNearMiss {
-	if o.explicit {
-		return nil
-	}
 	var near []auditdrain.PolicyNearMiss
 	for _, doc := range c.docs {
 		if doc.kind != o.missing || doc.foreign != "" {

@@ -166,7 +166,8 @@ func (c *checker) setting(s step) *auditdrain.DrainSetting {
 		found = try("serverSideEncryption", append(slices.Clone(auditdrain.Encryptions), ""), func(d *auditdrain.Delivery, v string) { d.ServerSideEncryption = v })
 	}
 	if found == nil && slices.Contains(keys, "s3:x-amz-acl") {
-		found = try("objectAcl", append(slices.Clone(auditdrain.ObjectACLs), ""), func(d *auditdrain.Delivery, v string) { d.ObjectACL = v })
+		// The first is the one that buckets without ACLs take, too.
+		found = try("objectAcl", []string{"bucket-owner-full-control", "bucket-owner-read", "private", ""}, func(d *auditdrain.Delivery, v string) { d.ObjectACL = v })
 	}
 	return found
 }

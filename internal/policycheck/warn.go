@@ -163,13 +163,21 @@ func (c *checker) probe(caller iam.Principal, externalID string) step {
 	return s
 }
 
-// stranger is somebody of no account that is known.
-func (c *checker) stranger() iam.Principal {
+// byStranger is a step as somebody would try it of whose account and organization nobody here has heard.
+func (c *checker) byStranger(s step) step {
 	account := "999999999999"
 	if c.role.Account == account {
 		account = "888888888888"
 	}
-	return c.another(account)
+	who := c.another(account)
+	s.facts = maps.Clone(s.facts)
+	maps.Copy(s.facts, c.drain.commonFacts(who))
+	s.facts.set("aws:PrincipalOrgID", "o-0000000000", "aws:PrincipalOrgPaths", "o-0000000000/r-0000/")
+	if s.resource == auditdrain.PolicyKey {
+		s.facts.set("kms:CallerAccount", account)
+	}
+	s.request.Principal, s.request.Context = who, s.facts.context()
+	return s
 }
 
 // another is some role of an account.
@@ -186,7 +194,7 @@ func (w *watch) trust() {
 		w.warn("not_action", true, fmt.Sprintf("NotAction allows every action but %s: write the one that is needed", quoted(st.NotAction)),
 			w.fix(`make it the Action "sts:AssumeRole"`, func(e *editor) { e.renameMember(w.statement, "NotAction", "Action", quote("sts:AssumeRole")) }))
 	}
-	if w.lets(w.probe(w.stranger(), id)) {
+	if w.lets(w.byStranger(w.probe(writer, id))) {
 		w.warn("any_principal", true, fmt.Sprintf("Principal \"*\" lets anybody in any AWS account assume the role who knows the external ID, which is no secret: name %s", arn),
 			w.fix(fmt.Sprintf("make Principal %q", arn), func(e *editor) { e.setEverybody(w.statement, arn) }))
 		return // all below follows from it
@@ -194,7 +202,9 @@ func (w *watch) trust() {
 	for _, entry := range w.st.Principal.AWS {
 		account := accountOf(entry)
 		wide := entry == account || strings.HasSuffix(entry, ":root")
-		if wide && account != w.role.Account && w.lets(w.probe(w.another(account), id)) {
+		// What the account of the role itself may do is its own affair, and so is whom else it trusts.
+		forUs := account == writer.Account || account != w.role.Account && w.demandsExternalID(w.st)
+		if wide && forUs && w.lets(w.probe(w.another(account), id)) {
 			w.warn("account_principal", true, fmt.Sprintf("Principal %q lets every role and user of account %s assume the role that may call sts:AssumeRole: name %s", entry, account, arn),
 				w.fix(fmt.Sprintf("make Principal %q", arn), func(e *editor) { e.replaceValues(is(entry), []string{arn}, w.statement, "Principal", "AWS") }))
 		}
@@ -232,7 +242,9 @@ func otherExternalIDs(id string) []string {
 // requireExternalID proposes to demand the external ID: of a statement that others use as well, in one of our own.
 func (w *watch) requireExternalID(writer iam.Principal, id string) []proposal {
 	arn := cmp.Or(writer.RoleARN, writer.ARN)
-	ours := func(entry string) bool { return accountOf(entry) == writer.Account || entry == "*" }
+	// Everybody is the writer alone if conditions that are known of have kept all others out.
+	alone := len(unknownKeys(w.st, w.doc.policy.Version, w.probe(writer, id).facts)) == 0
+	ours := func(entry string) bool { return accountOf(entry) == writer.Account || entry == "*" && alone }
 	if onlyAWS(w.st.Principal) && all(w.st.Principal.AWS, ours) {
 		return []proposal{w.fix(fmt.Sprintf("require sts:ExternalId %q", id), func(e *editor) { e.setCondition(w.statement, "sts:ExternalId", id) })}
 	}
@@ -261,20 +273,11 @@ func (w *watch) trustActions() {
 
 // everybody warns of a bucket or key policy that lets anybody write to the drain's place, or use its key.
 func (w *watch) everybody() {
-	who := w.stranger()
-	s := w.write("putObject", "s3:PutObject", false)
-	what := "write to " + s.short
+	s, what := w.write("putObject", "s3:PutObject", false), "write to the bucket"
 	if w.doc.kind == auditdrain.PolicyKey {
-		s = w.dataKey()
-		s.facts.set("kms:CallerAccount", who.Account)
-		what = "use the key"
+		s, what = w.dataKey(), "use the key"
 	}
-	s.request.Principal = who
-	for key, values := range w.drain.commonFacts(who) {
-		s.facts[key] = values
-	}
-	s.request.Context = s.facts.context()
-	if w.st.Principal == nil || !slices.Contains(w.st.Principal.AWS, "*") || !w.lets(s) {
+	if w.st.Principal == nil || !slices.Contains(w.st.Principal.AWS, "*") || !w.lets(w.byStranger(s)) {
 		return
 	}
 	role := w.drain.Delivery.RoleARN
