@@ -148,6 +148,11 @@ func dangerous(r auditdrain.PolicyReport) []string {
 func checkEdits(t *testing.T, d Drain, docs []auditdrain.PolicyDocument) {
 	t.Helper()
 	r := mustCheck(t, d, docs)
+	for _, e := range r.Fixes {
+		if strings.Contains(e.Summary, "line 0") {
+			t.Errorf("summary %s", e.Summary)
+		}
+	}
 	results := func(r auditdrain.PolicyReport) map[string]auditdrain.PolicyResult {
 		m := map[string]auditdrain.PolicyResult{}
 		for _, s := range r.Steps {

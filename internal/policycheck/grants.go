@@ -44,14 +44,11 @@ func (w *watch) negated() {
 
 // asNeeded proposes, in place of the statement, those that allow what the drain uses it for.
 func (w *watch) asNeeded() []proposal {
-	service, resource := "s3", w.grant.ObjectsARN()
 	switch w.doc.kind {
-	case auditdrain.PolicyKey:
-		service, resource = "kms", "*"
-		fallthrough
 	case auditdrain.PolicyBucket:
-		actions := w.neededActions(service)
-		return []proposal{w.fix("allow "+listed(actions, "and")+" only", func(e *editor) { e.allowOnly(w.statement, actions, resource) })}
+		return w.only(w.neededActions("s3"), w.grant.ObjectsARN())
+	case auditdrain.PolicyKey:
+		return w.only(w.neededActions("kms"), "*")
 	}
 	var with []string
 	for _, s := range w.tasks {
@@ -59,7 +56,16 @@ func (w *watch) asNeeded() []proposal {
 			with = append(with, statement)
 		}
 	}
-	return append([]proposal{w.fix("allow what the drain needs and nothing else", func(e *editor) { e.replaceStatement(w.statement, with...) })}, w.inPlace()...)
+	summary := "allow what the drain needs and nothing else"
+	if w.drain.KMSKeyARN == "" && w.drain.Delivery.ServerSideEncryption != "AES256" {
+		summary += " (if the bucket has a customer managed KMS key, give its ARN first, or its use is lost)"
+	}
+	return append([]proposal{w.propose(summary, func(e *editor) { e.replaceStatement(w.statement, with...) })}, w.inPlace()...)
+}
+
+// only proposes these actions on that resource in place of what the statement has.
+func (w *watch) only(actions []string, resource string) []proposal {
+	return []proposal{w.propose("allow "+listed(actions, "and")+" only", func(e *editor) { e.allowOnly(w.statement, actions, resource) })}
 }
 
 // inPlace proposes a statement that the drain needs in the place of one that must go but is the only one of its policy.
@@ -67,7 +73,7 @@ func (w *watch) inPlace() []proposal {
 	if w.doc.kind != auditdrain.PolicyPermissions {
 		return nil
 	}
-	return []proposal{w.fix("allow what the drain needs instead (or detach the policy)", func(e *editor) { e.replaceStatement(w.statement, w.grant.WriteStatement()) })}
+	return []proposal{w.propose("allow what the drain needs instead (or detach the policy)", func(e *editor) { e.replaceStatement(w.statement, w.grant.WriteStatement()) })}
 }
 
 // neededActions are those of a service that the drain needs.
@@ -149,7 +155,7 @@ func (w *watch) instead(old func(string) bool, with []string) []proposal {
 	if with != nil {
 		summary = "allow " + listed(with, "and") + " instead"
 	}
-	proposals := []proposal{w.fix(summary, func(e *editor) { e.replaceValues(old, with, w.statement, "Action") })}
+	proposals := []proposal{w.propose(summary, func(e *editor) { e.replaceValues(old, with, w.statement, "Action") })}
 	if with == nil && all(w.st.Action, old) {
 		return []proposal{{w.doc, "remove " + w.doc.statementText(w.statement), func(e *editor) { e.removeStatement(w.statement) }}}
 	}
@@ -199,9 +205,9 @@ func (w *watch) wideResources() {
 	objects := w.grant.ObjectsARN()
 	narrower := func(old []string) proposal {
 		if all(w.st.Action, isOf("s3")) {
-			return w.fix("make Resource "+quoted([]string{objects}), func(e *editor) { e.replaceValues(is(old...), []string{objects}, w.statement, "Resource") })
+			return w.propose("make Resource "+quoted([]string{objects}), func(e *editor) { e.replaceValues(is(old...), []string{objects}, w.statement, "Resource") })
 		}
-		return w.fix("leave out what is of S3, and add a statement for that", func(e *editor) {
+		return w.propose("leave out what is of S3, and add a statement for that", func(e *editor) {
 			e.replaceValues(isOf("s3"), nil, w.statement, "Action")
 			e.addStatement(w.grant.WriteStatement())
 		})
@@ -218,7 +224,7 @@ func (w *watch) wideResources() {
 		if key := w.drain.KMSKeyARN; key != "" {
 			text += fmt.Sprintf(": write %q", key)
 			if all(w.st.Action, isOf("kms")) {
-				fixes = append(fixes, w.fix(fmt.Sprintf("make Resource %q", key), func(e *editor) { e.replaceValues(is(keys...), []string{key}, w.statement, "Resource") }))
+				fixes = append(fixes, w.propose(fmt.Sprintf("make Resource %q", key), func(e *editor) { e.replaceValues(is(keys...), []string{key}, w.statement, "Resource") }))
 			}
 		}
 		w.warn("any_key", false, text, fixes...)
@@ -251,7 +257,7 @@ func (w *watch) keyConditions() {
 		switch {
 		case all(w.st.Action, ofKMS):
 		case w.doc.kind == auditdrain.PolicyPermissions && w.drain.KMSKeyARN != "":
-			return []proposal{w.fix("leave out what is of KMS, and add a statement for that", func(e *editor) {
+			return []proposal{w.propose("leave out what is of KMS, and add a statement for that", func(e *editor) {
 				e.replaceValues(ofKMS, nil, w.statement, "Action")
 				e.addStatement(w.grant.EncryptStatement())
 			})}
@@ -263,7 +269,7 @@ func (w *watch) keyConditions() {
 		for _, key := range keys {
 			each = append(each, fmt.Sprintf("%s %q", key, values[key]))
 		}
-		return []proposal{w.fix("require "+listed(each, "and"), func(e *editor) {
+		return []proposal{w.propose("require "+listed(each, "and"), func(e *editor) {
 			for _, key := range keys {
 				e.setCondition(w.statement, key, values[key])
 			}

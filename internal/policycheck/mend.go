@@ -85,8 +85,8 @@ func (c *checker) mend(name string) []auditdrain.PolicyEdit {
 	return p.edits()
 }
 
-// fix edits until no step is denied, and nothing is left that is dangerous.
-func (c *checker) fix() []auditdrain.PolicyEdit {
+// mendAll edits until no step is denied, and nothing is left that is dangerous.
+func (c *checker) mendAll() []auditdrain.PolicyEdit {
 	p := c.begin()
 rounds:
 	for range maxRounds {

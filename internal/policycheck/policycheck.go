@@ -148,7 +148,7 @@ func (c *checker) report() auditdrain.PolicyReport {
 		r.Steps = append(r.Steps, answer)
 	}
 	r.Warnings = c.warnings()
-	r.Fixes = c.fix()
+	r.Fixes = c.mendAll()
 	for _, doc := range c.docs {
 		if doc.from != "" && slices.ContainsFunc(r.Fixes, func(e auditdrain.PolicyEdit) bool { return e.Document == doc.name }) {
 			r.Notes = append(r.Notes, fmt.Sprintf("Patches of %s, which is in the output of %s, are of the policy by itself: that is what AWS takes back.", doc.name, doc.from))
@@ -214,11 +214,18 @@ func (d *document) line(i int) int {
 
 // statementText names a statement in a sentence.
 func (d *document) statementText(i int) string {
-	details := fmt.Sprintf("line %d", d.line(i))
+	var details []string
 	if sid := d.policy.Statements[i].Sid; sid != "" {
-		details = fmt.Sprintf("%q, %s", sid, details)
+		details = append(details, fmt.Sprintf("%q", sid))
 	}
-	return fmt.Sprintf("statement %d (%s) of %s", i+1, details, d.name)
+	if line := d.line(i); line > 0 {
+		details = append(details, fmt.Sprintf("line %d", line))
+	}
+	text := fmt.Sprintf("statement %d", i+1)
+	if details != nil {
+		text += " (" + strings.Join(details, ", ") + ")"
+	}
+	return text + " of " + d.name
 }
 
 // sentence is text as one.

@@ -64,38 +64,38 @@ func (c *checker) repair(s step, doc *document, i int) (proposal, int) {
 	if st.Effect != iam.Allow || len(found) == 0 || st.NotAction != nil || st.NotResource != nil {
 		return proposal{}, 0
 	}
-	var fixes []fix
+	var changes []change
 	for _, m := range found {
-		var f fix
+		var one change
 		switch m.Element {
 		case "Principal":
-			f = c.fixPrincipal(s, st, doc.kind, found)
+			one = c.fixPrincipal(s, st, doc.kind, found)
 		case "Action":
-			f = c.fixAction(s, st, doc.kind, found)
+			one = c.fixAction(s, st, doc.kind, found)
 		case "Resource":
-			f = c.fixResource(s, st)
+			one = c.fixResource(s, st)
 		case "Condition":
-			f = c.fixCondition(s, st, doc.kind, *m.Condition, found)
+			one = c.fixCondition(s, st, doc.kind, *m.Condition, found)
 		}
-		if f.apply == nil {
+		if one.apply == nil {
 			return proposal{}, 0
 		}
-		fixes = append(fixes, f)
+		changes = append(changes, one)
 	}
 	var summaries []string
-	for _, f := range fixes {
-		summaries = append(summaries, f.summary)
+	for _, one := range changes {
+		summaries = append(summaries, one.summary)
 	}
 	summary := fmt.Sprintf("in %s, %s", doc.statementText(i), listed(summaries, "and"))
 	return proposal{doc, summary, func(e *editor) {
-		for _, f := range fixes {
-			f.apply(e, i)
+		for _, one := range changes {
+			one.apply(e, i)
 		}
 	}}, len(found)
 }
 
-// fix changes one element of a statement.
-type fix struct {
+// change is of one element of a statement. The zero change is none.
+type change struct {
 	summary string
 	apply   func(e *editor, statement int)
 }
@@ -105,9 +105,9 @@ func fails(found []iam.Mismatch, elements ...string) bool {
 	return slices.ContainsFunc(found, func(m iam.Mismatch) bool { return slices.Contains(elements, m.Element) })
 }
 
-func (c *checker) fixPrincipal(s step, st iam.Statement, kind auditdrain.PolicyKind, found []iam.Mismatch) fix {
+func (c *checker) fixPrincipal(s step, st iam.Statement, kind auditdrain.PolicyKind, found []iam.Mismatch) change {
 	if !onlyAWS(st.Principal) {
-		return fix{}
+		return change{}
 	}
 	arn := callerARN(s)
 	old := deletedPrincipal
@@ -120,23 +120,23 @@ func (c *checker) fixPrincipal(s step, st iam.Statement, kind auditdrain.PolicyK
 			return single || ours && deletedPrincipal(entry) || accountOf(entry) == s.request.Principal.Account
 		}
 		if !ours && !slices.ContainsFunc(st.Principal.AWS, old) {
-			return fix{}
+			return change{}
 		}
 	default:
 		if !all(st.Action, isNeeded("kms:GenerateDataKey")) {
-			return fix{}
+			return change{}
 		}
 	}
 	verb := "add to Principal"
 	if slices.ContainsFunc(st.Principal.AWS, old) {
 		verb = "make Principal"
 	}
-	return fix{fmt.Sprintf("%s %q", verb, arn), func(e *editor, i int) {
+	return change{fmt.Sprintf("%s %q", verb, arn), func(e *editor, i int) {
 		e.replaceValues(old, []string{arn}, i, "Principal", "AWS")
 	}}
 }
 
-func (c *checker) fixAction(s step, st iam.Statement, kind auditdrain.PolicyKind, found []iam.Mismatch) fix {
+func (c *checker) fixAction(s step, st iam.Statement, kind auditdrain.PolicyKind, found []iam.Mismatch) change {
 	var fits bool
 	switch {
 	case kind == auditdrain.PolicyTrust:
@@ -150,20 +150,20 @@ func (c *checker) fixAction(s step, st iam.Statement, kind auditdrain.PolicyKind
 		fits = all(st.Resource, c.withinEndpoint) || slices.ContainsFunc(st.Action, isNeeded("s3:PutObject"))
 	}
 	if !fits {
-		return fix{}
+		return change{}
 	}
 	action := s.request.Action
-	return fix{fmt.Sprintf("add the Action %q", action), func(e *editor, i int) { e.addValue(action, i, "Action") }}
+	return change{fmt.Sprintf("add the Action %q", action), func(e *editor, i int) { e.addValue(action, i, "Action") }}
 }
 
-func (c *checker) fixResource(s step, st iam.Statement) fix {
+func (c *checker) fixResource(s step, st iam.Statement) change {
 	resource := c.grant.ObjectsARN()
 	needed := isNeeded("s3:PutObject", "s3:PutObjectAcl")
 	if s.name == "dataKey" {
 		resource, needed = c.drain.KMSKeyARN, isNeeded("kms:GenerateDataKey")
 	}
 	if !all(st.Action, needed) {
-		return fix{}
+		return change{}
 	}
 	// One that matches nothing, or less than all, of what the drain writes is a mistake; of several, others may be for
 	// something else.
@@ -172,33 +172,33 @@ func (c *checker) fixResource(s step, st iam.Statement) fix {
 	if slices.ContainsFunc(st.Resource, old) {
 		verb = "make Resource"
 	}
-	return fix{fmt.Sprintf("%s %q", verb, resource), func(e *editor, i int) {
+	return change{fmt.Sprintf("%s %q", verb, resource), func(e *editor, i int) {
 		e.replaceValues(old, []string{resource}, i, "Resource")
 	}}
 }
 
-func (c *checker) fixCondition(s step, st iam.Statement, kind auditdrain.PolicyKind, cond iam.Condition, found []iam.Mismatch) fix {
+func (c *checker) fixCondition(s step, st iam.Statement, kind auditdrain.PolicyKind, cond iam.Condition, found []iam.Mismatch) change {
 	var value string
 	switch key := strings.ToLower(cond.Key); {
 	case kind == auditdrain.PolicyTrust && key == "sts:externalid":
 		// Whoever else is named would have to send our external ID.
 		ours := func(p string) bool { return accountOf(p) == s.request.Principal.Account || p == callerARN(s) }
 		if !onlyAWS(st.Principal) || !all(st.Principal.AWS, ours) {
-			return fix{}
+			return change{}
 		}
 		value = c.drain.ExternalID
 	case kind != auditdrain.PolicyTrust && (key == "kms:viaservice" || key == "kms:calleraccount"):
 		if !all(st.Action, isNeeded("kms:GenerateDataKey")) || kind == auditdrain.PolicyKey && fails(found, "Principal") {
-			return fix{}
+			return change{}
 		}
 		value = c.viaService()
 		if key == "kms:calleraccount" {
 			value = c.role.Account
 		}
 	default:
-		return fix{}
+		return change{}
 	}
-	return fix{fmt.Sprintf("make the condition on %s %q", cond.Key, value), func(e *editor, i int) { e.setCondition(i, cond.Key, value) }}
+	return change{fmt.Sprintf("make the condition on %s %q", cond.Key, value), func(e *editor, i int) { e.setCondition(i, cond.Key, value) }}
 }
 
 // exemptions propose to change or remove a statement that denies the step, what protects most of what it protected first.

@@ -140,8 +140,8 @@ func (w *watch) warn(code string, dangerous bool, text string, fixes ...proposal
 	w.found = append(w.found, finding{w.doc, w.statement, code, text, dangerous, fixes})
 }
 
-// fix proposes an edit of the statement.
-func (w *watch) fix(summary string, apply func(*editor)) proposal {
+// propose proposes an edit of the statement.
+func (w *watch) propose(summary string, apply func(*editor)) proposal {
 	return proposal{w.doc, "in " + w.doc.statementText(w.statement) + ", " + summary, apply}
 }
 
@@ -192,11 +192,11 @@ func (w *watch) trust() {
 	arn := cmp.Or(writer.RoleARN, writer.ARN)
 	if st := w.st; st.NotAction != nil && w.lets(w.probe(writer, id)) {
 		w.warn("not_action", true, fmt.Sprintf("NotAction allows every action but %s: write the one that is needed", quoted(st.NotAction)),
-			w.fix(`make it the Action "sts:AssumeRole"`, func(e *editor) { e.renameMember(w.statement, "NotAction", "Action", quote("sts:AssumeRole")) }))
+			w.propose(`make it the Action "sts:AssumeRole"`, func(e *editor) { e.renameMember(w.statement, "NotAction", "Action", quote("sts:AssumeRole")) }))
 	}
 	if w.lets(w.byStranger(w.probe(writer, id))) {
 		w.warn("any_principal", true, fmt.Sprintf("Principal \"*\" lets anybody in any AWS account assume the role who knows the external ID, which is no secret: name %s", arn),
-			w.fix(fmt.Sprintf("make Principal %q", arn), func(e *editor) { e.setEverybody(w.statement, arn) }))
+			w.propose(fmt.Sprintf("make Principal %q", arn), func(e *editor) { e.setEverybody(w.statement, arn) }))
 		return // all below follows from it
 	}
 	for _, entry := range w.st.Principal.AWS {
@@ -206,7 +206,7 @@ func (w *watch) trust() {
 		forUs := account == writer.Account || account != w.role.Account && w.demandsExternalID(w.st)
 		if wide && forUs && w.lets(w.probe(w.another(account), id)) {
 			w.warn("account_principal", true, fmt.Sprintf("Principal %q lets every role and user of account %s assume the role that may call sts:AssumeRole: name %s", entry, account, arn),
-				w.fix(fmt.Sprintf("make Principal %q", arn), func(e *editor) { e.replaceValues(is(entry), []string{arn}, w.statement, "Principal", "AWS") }))
+				w.propose(fmt.Sprintf("make Principal %q", arn), func(e *editor) { e.replaceValues(is(entry), []string{arn}, w.statement, "Principal", "AWS") }))
 		}
 	}
 	if w.lets(w.probe(writer, id)) {
@@ -246,9 +246,9 @@ func (w *watch) requireExternalID(writer iam.Principal, id string) []proposal {
 	alone := len(unknownKeys(w.st, w.doc.policy.Version, w.probe(writer, id).facts)) == 0
 	ours := func(entry string) bool { return accountOf(entry) == writer.Account || entry == "*" && alone }
 	if onlyAWS(w.st.Principal) && all(w.st.Principal.AWS, ours) {
-		return []proposal{w.fix(fmt.Sprintf("require sts:ExternalId %q", id), func(e *editor) { e.setCondition(w.statement, "sts:ExternalId", id) })}
+		return []proposal{w.propose(fmt.Sprintf("require sts:ExternalId %q", id), func(e *editor) { e.setCondition(w.statement, "sts:ExternalId", id) })}
 	}
-	return []proposal{w.fix(fmt.Sprintf("leave out %s, and add a statement for it that requires sts:ExternalId %q", arn, id), func(e *editor) {
+	return []proposal{w.propose(fmt.Sprintf("leave out %s, and add a statement for it that requires sts:ExternalId %q", arn, id), func(e *editor) {
 		e.replaceValues(ours, nil, w.statement, "Principal", "AWS")
 		e.addStatement(w.grant.TrustStatement())
 	})}
@@ -268,7 +268,7 @@ func (w *watch) trustActions() {
 	}
 	with := []string{"sts:AssumeRole"}
 	w.warn("needless_action", false, fmt.Sprintf("Action %s is not needed: the drain calls sts:AssumeRole only", quoted(needless)),
-		w.fix(`make Action "sts:AssumeRole"`, func(e *editor) { e.replaceValues(is(needless...), with, w.statement, "Action") }))
+		w.propose(`make Action "sts:AssumeRole"`, func(e *editor) { e.replaceValues(is(needless...), with, w.statement, "Action") }))
 }
 
 // everybody warns of a bucket or key policy that lets anybody write to the drain's place, or use its key.
@@ -282,5 +282,5 @@ func (w *watch) everybody() {
 	}
 	role := w.drain.Delivery.RoleARN
 	w.warn("any_principal", true, fmt.Sprintf("Principal \"*\" lets anybody in any AWS account %s: name %s", what, role),
-		w.fix(fmt.Sprintf("make Principal %q", role), func(e *editor) { e.setEverybody(w.statement, role) }))
+		w.propose(fmt.Sprintf("make Principal %q", role), func(e *editor) { e.setEverybody(w.statement, role) }))
 }
