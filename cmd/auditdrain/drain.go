@@ -56,10 +56,10 @@ func (f *drainFlags) addTo(cmd *cobra.Command) {
 	flags.StringVar(&f.region, "region", "", "AWS region of the bucket")
 	f.encoding = choice{value: "ndjson", allowed: auditdrain.Encodings}
 	f.encoding.addTo(cmd, flags, "encoding", "", "form of the objects")
-	f.sse = choice{value: none, allowed: append([]string{none}, auditdrain.Encryptions...)}
-	f.sse.addTo(cmd, flags, "sse", "", "encryption to ask S3 for; none leaves it to the bucket")
-	f.acl = choice{value: none, allowed: append([]string{none}, auditdrain.ObjectACLs...)}
-	f.acl.addTo(cmd, flags, "acl", "", "ACL to give objects; none sends no such header")
+	f.encryption = choice{value: none, allowed: append([]string{none}, auditdrain.Encryptions...)}
+	f.encryption.addTo(cmd, flags, "encryption", "", "encryption to ask S3 for; none leaves it to the bucket")
+	f.objectACL = choice{value: none, allowed: append([]string{none}, auditdrain.ObjectACLs...)}
+	f.objectACL.addTo(cmd, flags, "object-acl", "", "ACL to give objects; none sends no such header")
 }
 
 // applyTo changes d by the flags that changed says were given.
@@ -76,8 +76,8 @@ func (f *drainFlags) applyTo(d *auditdrain.Delivery, changed func(flag string) b
 	set("role-arn", &d.RoleARN, f.roleARN)
 	set("region", &d.Region, f.region)
 	set("encoding", &d.Encoding, f.encoding.value)
-	set("sse", &d.ServerSideEncryption, f.sse.value)
-	set("acl", &d.ObjectACL, f.acl.value)
+	set("encryption", &d.ServerSideEncryption, f.encryption.value)
+	set("object-acl", &d.ObjectACL, f.objectACL.value)
 }
 
 func newDrainCreateCommand(conn *connection) *cobra.Command {
@@ -154,12 +154,12 @@ func newDrainUpdateCommand(conn *connection) *cobra.Command {
 
 The REST API replaces a drain's delivery as a whole, so this reads it, changes
 it and writes it: of two updates at the same time, one can undo the other.`,
-		Example:           `  auditdrain drain update drn_… --sse aws:kms`,
+		Example:           `  auditdrain drain update drn_… --encryption aws:kms`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			changed := cmd.Flags().Changed
-			delivery := slices.ContainsFunc([]string{"endpoint", "role-arn", "region", "encoding", "sse", "acl"}, changed)
+			delivery := slices.ContainsFunc([]string{"endpoint", "role-arn", "region", "encoding", "encryption", "object-acl"}, changed)
 			if !changed("name") && !delivery {
 				return usagef("nothing to change: give at least one flag, see %s --help", cmd.CommandPath())
 			}

@@ -32,8 +32,8 @@ func TestDrainCreate(t *testing.T) {
 		startFrom int64
 	}{
 		"defaults":   {nil, base, 0},
-		"everything": {[]string{"--encoding", "json", "--sse", "aws:kms", "--acl", "bucket-owner-full-control", "--start-from", "2026-05-22T10:00:00Z"}, full, 1779444000000},
-		"none":       {[]string{"--sse", "none", "--acl", "none"}, base, 0},
+		"everything": {[]string{"--encoding", "json", "--encryption", "aws:kms", "--object-acl", "bucket-owner-full-control", "--start-from", "2026-05-22T10:00:00Z"}, full, 1779444000000},
+		"none":       {[]string{"--encryption", "none", "--object-acl", "none"}, base, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFakeService()
@@ -77,15 +77,15 @@ func TestDrainUpdate(t *testing.T) {
 		"endpoint": {[]string{"--endpoint", "s3://other"}, func(d *auditdrain.Drain) { d.Delivery.Endpoint = "s3://other" }},
 		"encoding": {[]string{"--encoding", "json"}, func(d *auditdrain.Drain) { d.Delivery.Encoding = "json" }},
 		"default":  {[]string{"--encoding", "ndjson"}, func(*auditdrain.Drain) {}},
-		"no sse":   {[]string{"--sse", "none"}, func(d *auditdrain.Drain) { d.Delivery.ServerSideEncryption = "" }},
-		"several": {[]string{"--name", "n", "--acl", "private", "--region", "us-east-1"}, func(d *auditdrain.Drain) {
+		"no sse":   {[]string{"--encryption", "none"}, func(d *auditdrain.Drain) { d.Delivery.ServerSideEncryption = "" }},
+		"several": {[]string{"--name", "n", "--object-acl", "private", "--region", "us-east-1"}, func(d *auditdrain.Drain) {
 			d.Name, d.Delivery.ObjectACL, d.Delivery.Region = "n", "private", "us-east-1"
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFakeService()
 			url := f.start(t)
-			if r := cli(t, url, "", createArgs("--sse", "AES256")...); r.code != 0 {
+			if r := cli(t, url, "", createArgs("--encryption", "AES256")...); r.code != 0 {
 				t.Fatal(r.stderr)
 			}
 			want := f.drains[0]

@@ -193,13 +193,13 @@ func TestCompletion(t *testing.T) {
 		args []string
 		want []string
 	}{
-		"encoding": {[]string{"drain", "create", "--encoding", ""}, []string{"json", "ndjson", ":4"}},
-		"sse":      {[]string{"drain", "update", "--sse", ""}, []string{"none", "AES256", "aws:kms", "aws:kms:dsse", ":4"}},
-		"acl":      {[]string{"drain", "create", "--acl", ""}, []string{"none", "private", "bucket-owner-read", "bucket-owner-full-control", ":4"}},
-		"output":   {[]string{"team", "list", "-o", ""}, []string{"table", "json", ":4"}},
-		"role":     {[]string{"token", "create", "--role", ""}, []string{"owner", "viewer", "producer", "operator", ":4"}},
-		"command":  {[]string{"drain", "pa"}, []string{"pause\t", ":4"}},
-		"file":     {[]string{"events", "send", ""}, []string{":0"}},
+		"encoding":   {[]string{"drain", "create", "--encoding", ""}, []string{"json", "ndjson", ":4"}},
+		"encryption": {[]string{"drain", "update", "--encryption", ""}, []string{"none", "AES256", "aws:kms", "aws:kms:dsse", ":4"}},
+		"object-acl": {[]string{"drain", "create", "--object-acl", ""}, []string{"none", "private", "bucket-owner-read", "bucket-owner-full-control", ":4"}},
+		"output":     {[]string{"team", "list", "-o", ""}, []string{"table", "json", ":4"}},
+		"role":       {[]string{"token", "create", "--role", ""}, []string{"owner", "viewer", "producer", "operator", ":4"}},
+		"command":    {[]string{"drain", "pa"}, []string{"pause\t", ":4"}},
+		"file":       {[]string{"events", "send", ""}, []string{":0"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			// Also with a setting that is not right yet.
