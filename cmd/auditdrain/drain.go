@@ -39,13 +39,13 @@ const none = "none"
 
 // drainFlags are the flags that describe a drain.
 type drainFlags struct {
-	name     string
-	endpoint string
-	roleARN  string
-	region   string
-	encoding choice
-	sse      choice
-	acl      choice
+	name       string
+	endpoint   string
+	roleARN    string
+	region     string
+	encoding   choice
+	encryption choice
+	objectACL  choice
 }
 
 func (f *drainFlags) addTo(cmd *cobra.Command) {
