@@ -117,6 +117,19 @@ func (d Delivery) Validate(partitionOf func(region string) (string, bool)) []Pro
 	return ps
 }
 
+// ValidateWriter returns the problem of a region in another partition than the
+// identity that would write there: neither AWS knows the other. An empty
+// writerARN, or a region that partitionOf does not know, has none.
+func (d Delivery) ValidateWriter(writerARN string, partitionOf func(region string) (string, bool)) []Problem {
+	ours, _, _ := strings.Cut(strings.TrimPrefix(writerARN, "arn:"), ":")
+	theirs, known := partitionOf(d.Region)
+	if writerARN == "" || !known || ours == theirs {
+		return nil
+	}
+	return []Problem{{Field: "delivery.region", Message: fmt.Sprintf(
+		"%q is in partition %q, but the platform writes as %s of partition %q: use a bucket and a role in that partition", d.Region, theirs, writerARN, ours)}}
+}
+
 // RoleARN is an IAM role's ARN in its parts.
 type RoleARN struct {
 	Partition string

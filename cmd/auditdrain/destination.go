@@ -88,6 +88,9 @@ func given(c choice) string {
 	return c.value
 }
 
+// writerRE is what a service can run as: mostly a role, but a user will do.
+var writerRE = regexp.MustCompile(`^arn:aws[a-z0-9-]*:iam::\d{12}:(role|user)/[\x21-\x7E]+$`)
+
 // externalIDRE is what sts:AssumeRole takes, between 2 and 1224 of it.
 var externalIDRE = regexp.MustCompile(`^[A-Za-z0-9_+=,.@:/-]+$`)
 
@@ -98,8 +101,11 @@ func (f *destinationFlags) grant() (iam.Grant, error) {
 	if err != nil {
 		return iam.Grant{}, err
 	}
-	if _, ok := auditdrain.ParseRoleARN(f.writerRoleARN); f.writerRoleARN != "" && !ok {
-		return iam.Grant{}, usagef("--writer-role-arn: %q is not an IAM role ARN, such as arn:aws:iam::123456789012:role/auditdrain-writer", f.writerRoleARN)
+	if f.writerRoleARN != "" && !writerRE.MatchString(f.writerRoleARN) {
+		return iam.Grant{}, usagef("--writer-role-arn: %q is not the ARN of an IAM role or user, such as arn:aws:iam::123456789012:role/auditdrain-writer", f.writerRoleARN)
+	}
+	for _, p := range d.ValidateWriter(f.writerRoleARN, s3.PartitionOf) {
+		return iam.Grant{}, usagef("--region: %s", p.Message)
 	}
 	namespace := auditdrain.Namespace(f.namespace)
 	if err := namespace.Validate(); err != nil {

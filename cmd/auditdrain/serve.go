@@ -218,7 +218,7 @@ func newInstance(set settings, log *slog.Logger, store *pebblestore.Store, clien
 		Tester:            diagnose.Tester{AWS: client, Explainer: explainer, RefuseUnsafe: set.unsafeRoles == "refuse"},
 		Deliverer:         in.deliverer,
 		RefuseUnsafeRoles: set.unsafeRoles == "refuse",
-		WriterARN:         client.WriterARN,
+		Writer:            client,
 		SetupTemplateURL:  set.templateURL,
 		PartitionOf:       s3.PartitionOf,
 		Ready:             store.Check,

@@ -75,6 +75,15 @@ type Tester interface {
 	CheckRole(ctx context.Context, d auditdrain.Drain) auditdrain.RoleCheck
 }
 
+// Writer is what the service writes as.
+type Writer interface {
+	// WriterARN tells whom customers' trust policies must name. It may have to
+	// ask AWS.
+	WriterARN(ctx context.Context) (string, error)
+	// KnownWriterARN is the same without a call, "" as long as AWS has not told.
+	KnownWriterARN() string
+}
+
 // Deliverer is told of changes to drains.
 type Deliverer interface {
 	Changed(drainID string)
@@ -94,9 +103,7 @@ type Config struct {
 	// others than its team could use. Otherwise tests only warn of it.
 	RefuseUnsafeRoles bool
 	Deliverer         Deliverer
-	// WriterARN tells whom customers' trust policies must name, as far as
-	// AWS tells us.
-	WriterARN func(ctx context.Context) (string, error)
+	Writer            Writer
 	// SetupTemplateURL is where the operator has put the CloudFormation
 	// template, or "": the one field that may be missing.
 	SetupTemplateURL string

@@ -74,7 +74,7 @@ func newService(t *testing.T) *service {
 		Events:        committer,
 		Tester:        s,
 		Deliverer:     s,
-		WriterARN:     s.writerARN,
+		Writer:        s,
 		PartitionOf:   s3.PartitionOf,
 		Ready:         store.Check,
 		Registry:      prometheus.NewRegistry(),

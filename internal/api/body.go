@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/go-json-experiment/json"
@@ -44,6 +46,26 @@ func readJSON(c *call, v any) error {
 		return badField(syntax.JSONPointer, fmt.Sprintf("not valid JSON at byte %d: %v", syntax.ByteOffset, syntax.Err))
 	}
 	return auditdrain.Errorf(auditdrain.CodeBadRequest, "the body is not valid JSON: %v", err)
+}
+
+// checkQuery refuses parameters that a route does not have, and those that are
+// there twice: a setting that is misspelt must not be ignored.
+func checkQuery(c *call, params []param) error {
+	known := []string{"teamId", "slug"}
+	for _, p := range params {
+		known = append(known, p.name)
+	}
+	var problems []auditdrain.Problem
+	query := c.URL.Query()
+	for _, name := range slices.Sorted(maps.Keys(query)) {
+		switch {
+		case !slices.Contains(known, name):
+			problems = append(problems, auditdrain.Problem{Field: name, Message: "is not a known parameter: use " + strings.Join(known, ", ")})
+		case len(query[name]) > 1:
+			problems = append(problems, auditdrain.Problem{Field: name, Message: fmt.Sprintf("is there %d times: give it once", len(query[name]))})
+		}
+	}
+	return auditdrain.FieldErrors(problems)
 }
 
 func badField(at jsontext.Pointer, message string) error {

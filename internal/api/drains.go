@@ -106,6 +106,7 @@ func (s *Server) createDrain(c *call) (any, error) {
 	} else {
 		d = auditdrain.NewDrain(c.team.ID, in.Name, in.Delivery.WithDefaults(), now)
 		problems = append(problems, d.Validate(s.PartitionOf)...)
+		problems = append(problems, d.Delivery.ValidateWriter(s.Writer.KnownWriterARN(), s.PartitionOf)...)
 	}
 	if err := auditdrain.FieldErrors(problems); err != nil {
 		return nil, err
@@ -187,7 +188,11 @@ func (s *Server) patch(d *auditdrain.Drain, in auditdrain.DrainPatch, by auditdr
 		d.Delivery = in.Delivery.WithDefaults()
 	}
 	if in.Name != nil || in.Delivery != nil { // whatever a drain is, it can be paused
-		if err := auditdrain.FieldErrors(d.Validate(s.PartitionOf)); err != nil {
+		problems := d.Validate(s.PartitionOf)
+		if in.Delivery != nil {
+			problems = append(problems, d.Delivery.ValidateWriter(s.Writer.KnownWriterARN(), s.PartitionOf)...)
+		}
+		if err := auditdrain.FieldErrors(problems); err != nil {
 			return err
 		}
 	}

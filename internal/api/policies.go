@@ -12,6 +12,9 @@ import (
 // not exist. It asks AWS for nothing but what the service itself is.
 func (s *Server) checkPolicies(c *call) (any, error) {
 	var in auditdrain.PolicyCheckInput
+	if err := checkQuery(c, nil); err != nil {
+		return nil, err
+	}
 	if err := readJSON(c, &in); err != nil {
 		return nil, err
 	}
@@ -30,6 +33,14 @@ func (s *Server) checkPolicies(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := auditdrain.FieldErrors(delivery.ValidateWriter(writer, s.PartitionOf)); err != nil {
+		return nil, err
+	}
+	done, err := s.trials.begin(c.team.ID)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	return policycheck.Check(policycheck.Drain{
 		Delivery:      delivery,
 		WriterRoleARN: writer,
@@ -42,7 +53,7 @@ func (s *Server) checkPolicies(c *call) (any, error) {
 // writer is whom trust policies must name. To guess would have a customer
 // trust somebody else.
 func (s *Server) writer(ctx context.Context) (string, error) {
-	arn, err := s.WriterARN(ctx)
+	arn, err := s.Writer.WriterARN(ctx)
 	if err != nil {
 		return "", auditdrain.Errorf(auditdrain.CodeUnavailable, "AWS has not told what this service runs as, whom the trust policy must name: %v", err)
 	}

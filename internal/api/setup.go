@@ -19,6 +19,9 @@ var setupParams = []param{
 }
 
 func (s *Server) getSetup(c *call) (any, error) {
+	if err := checkQuery(c, setupParams); err != nil {
+		return nil, err
+	}
 	q := auditdrain.ParseSetupQuery(c.URL.Query())
 	if err := auditdrain.FieldErrors(q.Validate(s.PartitionOf)); err != nil {
 		return nil, err
@@ -26,6 +29,10 @@ func (s *Server) getSetup(c *call) (any, error) {
 	writer, err := s.writer(c.Context())
 	if err != nil {
 		return nil, err
+	}
+	for _, p := range q.Delivery().ValidateWriter(writer, s.PartitionOf) {
+		p.Field = "region"
+		return nil, auditdrain.FieldErrors([]auditdrain.Problem{p})
 	}
 	d := setup.DestinationOf(q.Delivery())
 	d.WriterRoleARN = writer

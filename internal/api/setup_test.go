@@ -17,10 +17,18 @@ import (
 
 const testWriter = "arn:aws:iam::977805900156:role/vercel-drains-s3-writer"
 
-func (s *service) writerARN(context.Context) (string, error) {
+func (s *service) WriterARN(context.Context) (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return testWriter, s.writerErr
+}
+
+func (s *service) KnownWriterARN() string {
+	writer, err := s.WriterARN(context.Background())
+	if err != nil {
+		return ""
+	}
+	return writer
 }
 
 func TestSetup(t *testing.T) {

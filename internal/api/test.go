@@ -20,6 +20,7 @@ func (s *Server) testDelivery(c *call) (any, error) {
 		problems = append(problems, missingDelivery)
 	} else {
 		problems = append(problems, in.Delivery.WithDefaults().Validate(s.PartitionOf)...)
+		problems = append(problems, in.Delivery.ValidateWriter(s.Writer.KnownWriterARN(), s.PartitionOf)...)
 	}
 	if err := auditdrain.FieldErrors(problems); err != nil {
 		return nil, err

@@ -326,9 +326,18 @@ type caller struct {
 	global    bool
 }
 
-// secretFor returns whom an access key stands for, with its secret and, for
-// temporary credentials, its token and expiry.
-func (s *Sim) secretFor(accessKey string) (who caller, creds Credentials, ok bool) {
+// secretFor returns whom an access key stands for in a region, with its secret
+// and, for temporary credentials, its token and expiry. The partitions of AWS
+// do not know each other's.
+func (s *Sim) secretFor(accessKey, region string) (caller, Credentials, bool) {
+	who, creds, ok := s.holder(accessKey)
+	if name, _ := partition(region); !ok || !strings.HasPrefix(who.principal.ARN, "arn:"+name+":") {
+		return caller{}, Credentials{}, false
+	}
+	return who, creds, true
+}
+
+func (s *Sim) holder(accessKey string) (who caller, creds Credentials, ok bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if u, ok := s.users[accessKey]; ok {

@@ -320,7 +320,7 @@ func (c *call) authenticateS3(region string) error {
 			withHeader("X-Amz-Bucket-Region", region)
 	}
 
-	who, creds, known := c.sim.secretFor(a.accessKey)
+	who, creds, known := c.sim.secretFor(a.accessKey, a.scope.region)
 	token := r.Header.Get("X-Amz-Security-Token")
 	invalidToken := refusal(http.StatusBadRequest, "InvalidToken", "The provided token is malformed or otherwise invalid.", Element{"Token-0", token})
 	switch {
@@ -384,7 +384,7 @@ func (c *call) authenticateSTS() error {
 	if late := c.now.Add(maxSkew); a.time.After(late) {
 		return noMatch("Signature not yet current: " + a.date + " is still later than " + late.UTC().Format(sigTime) + " (" + now + " + 15 min.)")
 	}
-	who, creds, known := c.sim.secretFor(a.accessKey)
+	who, creds, known := c.sim.secretFor(a.accessKey, a.scope.region)
 	region, _ := stsRegion(hostname(r))
 	switch {
 	case a.scope.terminal != sigTerminal:

@@ -120,7 +120,7 @@ var breakages = []breakage{
 		cause: CauseTrustPrincipal, who: roleAdmin, says: []string{writerARN, `"sts:ExternalId": "vercel-team:team_123"`, "trust policy of " + roleARN}},
 	{name: "trust policy names another platform's account", broken: trusts(trust("arn:aws:iam::444455556666:root", "vercel-team:team_123")),
 		cause: CauseTrustPrincipal, who: roleAdmin, says: []string{writerARN}},
-	{name: "trust policy names our role, and AWS says that it allows nothing", broken: both(acquainted, trusts(trust("arn:aws:iam::444455556666:root", "x"))),
+	{name: "trust policy names another account, and AWS says that it allows nothing", broken: both(acquainted, trusts(trust("arn:aws:iam::444455556666:root", "x"))),
 		cause: CauseTrustPrincipal, who: roleAdmin, says: []string{writerARN}},
 	{name: "external ID without what comes before the team's", broken: trusts(trust(writerARN, "team_123")),
 		cause: CauseTrustExternalID, who: roleAdmin, says: []string{`"team_123"`, `"vercel-team:team_123"`, "trust policy of " + roleARN}},
@@ -168,11 +168,9 @@ var breakages = []breakage{
 	{name: "credentials cannot be had", broken: func(w *world) {
 		w.env["AWS_ACCESS_KEY_ID"], w.env["AWS_SECRET_ACCESS_KEY"] = "", ""
 	}, cause: CauseOwnCredentials, who: operator, says: []string{"could not get"}},
-	{name: "role and bucket are in another partition", broken: both(
-		delivery(func(d *auditdrain.Delivery) {
-			d.Region, d.RoleARN = "cn-north-1", strings.Replace(roleARN, "arn:aws:", "arn:aws-cn:", 1)
-		}),
-		answers("AssumeRole", 403, "InvalidClientTokenId", "The security token included in the request is invalid.")),
+	{name: "role and bucket are in another partition", broken: delivery(func(d *auditdrain.Delivery) {
+		d.Region, d.RoleARN = "cn-north-1", strings.Replace(roleARN, "arn:aws:", "arn:aws-cn:", 1)
+	}),
 		cause: CausePartition, who: teamAdmin, says: []string{"aws-cn"}},
 	{name: "writer role does not trust us", broken: func(w *world) {
 		w.UpdateRole(writerARN, func(r *awssim.Role) { r.Trust = trust("arn:aws:iam::977805900156:role/other", "") })
@@ -239,6 +237,9 @@ var breakages = []breakage{
 	{name: "our session policy does not allow", broken: answers("PutObject", 403, "AccessDenied",
 		`User: arn:aws:sts::111122223333:assumed-role/audit-drain/auditdrain-drn_1 is not authorized to perform: s3:PutObject on resource: "arn:aws:s3:::b/k" because no session policy allows the s3:PutObject action`),
 		cause: CauseSessionPolicy, who: operator},
+	{name: "no policy of the bucket's allows", broken: answers("PutObject", 403, "AccessDenied",
+		`User: arn:aws:sts::111122223333:assumed-role/audit-drain/auditdrain-drn_1 is not authorized to perform: s3:PutObject on resource: "arn:aws:s3:::b/k" because no resource-based policy allows the s3:PutObject action`),
+		cause: CauseBucketAccount, who: teamAdmin},
 	{name: "our VPC endpoint's policy does not allow", broken: answers("PutObject", 403, "AccessDenied",
 		`User: arn:aws:sts::111122223333:assumed-role/audit-drain/auditdrain-drn_1 is not authorized to perform: s3:PutObject on resource: "arn:aws:s3:::b/k" because no VPC endpoint policy allows the s3:PutObject action`),
 		cause: CauseVPCEndpoint, who: operator},
@@ -284,6 +285,13 @@ var breakages = []breakage{
 	{name: "request was signed for another region", broken: answers("PutObject", 400, "AuthorizationHeaderMalformed",
 		"The authorization header is malformed; the region 'eu-west-1' is wrong; expecting 'us-west-2'", awssim.Element{Name: "Region", Value: "us-west-2"}),
 		cause: CauseRegion, who: teamAdmin, says: []string{"delivery.region", "us-west-2"}},
+	{name: "bucket is elsewhere, and nobody says where", broken: answers("PutObject", 301, "PermanentRedirect",
+		"The bucket you are attempting to access must be addressed using the specified endpoint. Please send all future requests to this endpoint."),
+		cause: CauseRegion, who: teamAdmin, says: []string{"another region", "delivery.region"}},
+	{name: "encryption is not known to the store", broken: both(
+		delivery(func(d *auditdrain.Delivery) { d.ServerSideEncryption = "aws:kms" }),
+		answers("PutObject", 400, "InvalidEncryptionAlgorithmError", "The encryption request you specified is not valid.")),
+		cause: CauseEncryptionUnknown, who: teamAdmin, says: []string{"delivery.serverSideEncryption"}},
 	{name: "ACLs are disabled", broken: both(permits(allow("s3:PutObject*", "*")), delivery(func(d *auditdrain.Delivery) { d.ObjectACL = "private" })),
 		cause: CauseACLsDisabled, who: teamAdmin, says: []string{"delivery.objectAcl", `"private"`}},
 	{name: "Object Lock without a digest", broken: answers("PutObject", 400, "InvalidRequest", "Content-MD5 OR x-amz-checksum- HTTP header is required for Put Object requests with Object Lock parameters"),
@@ -303,6 +311,7 @@ var breakages = []breakage{
 		cause: CauseClock, who: operator},
 	{name: "key is too long", broken: answers("PutObject", 400, "KeyTooLongError", "Your key is too long"), cause: CauseKeyTooLong, who: teamAdmin},
 	{name: "S3 throttles", broken: answers("PutObject", 503, "SlowDown", "Please reduce your request rate."), cause: CauseAWSBusy, who: nobody},
+	{name: "a proxy's error", broken: answers("PutObject", 502, "", "Bad Gateway"), cause: CauseAWSBusy, who: nobody},
 	{name: "S3 has an error of its own", broken: answers("PutObject", 500, "InternalError", "We encountered an internal error. Please try again."), cause: CauseAWSBusy, who: nobody},
 	{name: "two write the same key", broken: answers("PutObject", 409, "ConditionalRequestConflict", "The conditional request cannot succeed due to a conflicting operation against this resource."),
 		cause: CauseAWSBusy, who: nobody},
@@ -347,6 +356,11 @@ var breakages = []breakage{
 		cause: CauseKMSDisabled, who: keyAdmin, says: []string{keyARN, "enable-key"}},
 	{name: "key is pending deletion", kms: true, broken: key(func(k *awssim.Key) { k.State = awssim.KeyPendingDeletion }),
 		cause: CauseKMSDeletion, who: keyAdmin, says: []string{keyARN, "cancel-key-deletion"}},
+	{name: "key has no material", kms: true, broken: answers("PutObject", 400, "KMS.KMSInvalidStateException", keyARN+" is pending import."),
+		cause: CauseKMSDisabled, who: keyAdmin, says: []string{keyARN, "state"}},
+	{name: "our session policy does not allow the key", kms: true, broken: answers("PutObject", 403, "AccessDenied",
+		"User: arn:aws:sts::111122223333:assumed-role/audit-drain/auditdrain-drn_1 is not authorized to perform: kms:GenerateDataKey on resource: "+keyARN+" because no session policy allows the kms:GenerateDataKey action"),
+		cause: CauseSessionPolicy, who: operator},
 	{name: "key does not exist", kms: true, broken: inBucket(func(b *awssim.Bucket) { b.Encryption.KMSKeyARN = strings.Replace(keyARN, "1234abcd", "ffffffff", 1) }),
 		cause: CauseKMSMissing, who: keyAdmin, says: []string{"key/ffffffff"}},
 	{name: "key is in another region", kms: true, broken: inBucket(func(b *awssim.Bucket) { b.Encryption.KMSKeyARN = strings.Replace(keyARN, region, "us-west-2", 1) }),

@@ -23,6 +23,14 @@ const (
 // ownTrouble explains what STS refuses before it looks at the customer's role,
 // and reports whether that was it.
 func (r *refusal) ownTrouble() bool {
+	if ours, theirs := partitionOf(r.grant.WriterRoleARN), partitionOf(r.delivery.RoleARN); ours != "" && ours != theirs {
+		r.add(auditdrain.Cause{
+			Code: CausePartition, Confirmed: true, Who: auditdrain.ActorTeamAdmin,
+			Text: fmt.Sprintf("This platform is in AWS's partition %s, and the drain's role in %s: neither knows the other.", ours, theirs),
+			Fix:  fmt.Sprintf("Use a bucket and a role in the partition %s.", ours),
+		})
+		return true
+	}
 	switch r.Code {
 	case "ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "UnrecognizedClientException", "InvalidAccessKeyId", "InvalidToken":
 		r.ownCredentials()
@@ -52,15 +60,6 @@ func (r *refusal) ownTrouble() bool {
 
 // ownCredentials explains that AWS does not know what the service signs with.
 func (r *refusal) ownCredentials() {
-	ours, theirs := partitionOf(r.grant.WriterRoleARN), partitionOf(r.delivery.RoleARN)
-	if ours != "" && ours != theirs {
-		r.add(auditdrain.Cause{
-			Code: CausePartition, Confirmed: true, Who: auditdrain.ActorTeamAdmin,
-			Text: fmt.Sprintf("This platform is in AWS's partition %s, and the drain's role in %s: neither knows the other.", ours, theirs),
-			Fix:  fmt.Sprintf("Use a bucket and a role in the partition %s.", ours),
-		})
-		return
-	}
 	c := auditdrain.Cause{
 		Code: CauseOwnCredentials, Who: auditdrain.ActorOperator,
 		Text: "AWS does not know the platform's own credentials in this region.",
