@@ -123,7 +123,8 @@ type Server struct {
 	bodies   *ingest.Budget
 	table    []route
 	draining atomic.Bool
-	trials   trials
+	tests    *trials
+	checks   *trials
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
 }
@@ -138,7 +139,8 @@ func New(cfg Config) *Server {
 		Config:  cfg,
 		decoder: ingest.Decoder{Namespace: cfg.Namespace, Now: time.Now},
 		bodies:  ingest.NewBudget(bodyMemory),
-		trials:  trials{teams: map[string]bool{}},
+		tests:   newTrials(maxTests),
+		checks:  newTrials(maxChecks),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "auditdrain_http_requests_total",
 			Help: "Requests by route and error code (ok if none).",

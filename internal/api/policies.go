@@ -36,7 +36,7 @@ func (s *Server) checkPolicies(c *call) (any, error) {
 	if err := auditdrain.FieldErrors(delivery.ValidateWriter(writer, s.PartitionOf)); err != nil {
 		return nil, err
 	}
-	done, err := s.trials.begin(c.team.ID)
+	done, err := s.checks.begin(c.team.ID)
 	if err != nil {
 		return nil, err
 	}

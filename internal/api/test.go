@@ -47,7 +47,7 @@ func (s *Server) testDrain(c *call) (any, error) {
 
 // test tries a delivery. The error is ours; what AWS refused is a result.
 func (s *Server) test(c *call, d auditdrain.Drain) (auditdrain.DrainTestResult, error) {
-	done, err := s.trials.begin(d.TeamID)
+	done, err := s.tests.begin(d.TeamID)
 	if err != nil {
 		return auditdrain.DrainTestResult{}, err
 	}
@@ -65,7 +65,7 @@ func (s *Server) safeRole(ctx context.Context, d auditdrain.Drain) error {
 	if !s.RefuseUnsafeRoles {
 		return nil
 	}
-	done, err := s.trials.begin(d.TeamID)
+	done, err := s.tests.begin(d.TeamID)
 	if err != nil {
 		return err
 	}
@@ -91,24 +91,33 @@ func (s *Server) safeRole(ctx context.Context, d auditdrain.Drain) error {
 	return refusal
 }
 
-// maxTrials bounds the trials of all teams under way. Each makes up to a dozen
-// calls to AWS as the platform, whose quota of STS calls deliveries need, too.
-const maxTrials = 16
+const (
+	// maxTests bounds the tests of all teams under way. Each makes up to a
+	// dozen calls to AWS as the platform, whose quota of STS calls deliveries
+	// need, too.
+	maxTests = 16
+	// maxChecks bounds the policy checks under way. What is made to take long
+	// takes seconds of a core, which ingestion needs, too.
+	maxChecks = 1
+)
 
-// trials are what people try out on AWS just now: one at a time of each team.
+// trials are what people try out just now: one at a time of each team.
 type trials struct {
+	most  int
 	mu    sync.Mutex
 	teams map[string]bool
 }
+
+func newTrials(most int) *trials { return &trials{most: most, teams: map[string]bool{}} }
 
 // begin begins a trial, which the function that it returns ends.
 func (t *trials) begin(teamID string) (end func(), err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.teams[teamID] || len(t.teams) >= maxTrials {
+	if t.teams[teamID] || len(t.teams) >= t.most {
 		return nil, &auditdrain.Error{
 			Code: auditdrain.CodeRateLimited, RetryAfter: 2 * time.Second,
-			Message: fmt.Sprintf("a test of this team is under way, or %d of others: try again when it has ended", maxTrials),
+			Message: fmt.Sprintf("one such call of this team is under way, or %d of others: try again when it has ended", t.most),
 		}
 	}
 	t.teams[teamID] = true

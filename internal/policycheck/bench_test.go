@@ -1,6 +1,7 @@
 package policycheck
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -8,7 +9,7 @@ import (
 // BenchmarkCheck is of what people have, and of what was made to take long.
 func BenchmarkCheck(b *testing.B) {
 	repeat := func(statement string) string {
-		return statements(strings.TrimSuffix(strings.Repeat(statement+", ", MaxStatements-1), ", "))
+		return statements(strings.TrimSuffix(strings.Repeat(statement+", ", min(MaxStatements-10, 20000/len(statement))), ", "))
 	}
 	for _, bm := range []struct {
 		name     string
@@ -19,7 +20,12 @@ func BenchmarkCheck(b *testing.B) {
 		{"near", policies{permissions: repeat(`{"Effect": "Allow", "Action": "s3:PutObject", "Resource": ["arn:aws:s3:::a/*", "arn:aws:s3:::b/*"]}`)}},
 		{"denied", policies{permissions: repeat(`{"Effect": "Deny", "Action": "s3:*", "Resource": "*"}`)}},
 		{"trusting", policies{trust: repeat(`{"Effect": "Allow", "Principal": {"AWS": "977805900156"}, "Action": "sts:AssumeRole"}`)}},
-		{"wildcards", policies{permissions: statements(`{"Effect": "Allow", "Action": "s3:PutObject", "Resource": "arn:aws:s3:::` + strings.Repeat("*a", MaxBytes/2-1000) + `"}`)}},
+		{"values", policies{permissions: statements(`{"Effect": "Allow", "Action": ["s3:PutObject"` + strings.Repeat(`, "s3:GetObject"`, 280) +
+			`], "Resource": ["*"` + strings.Repeat(`, "arn:aws:s3:::b/*"`, 280) + `]}`)}},
+		{"principals", policies{trust: statements(`{"Effect": "Allow", "Principal": {"AWS": ["977805900156"` + accounts(580) + `]}, "Action": "sts:AssumeRole"}`)}},
+		{"patterns", policies{permissions: statements(`{"Effect": "Allow", "Action": ["s3:PutObject"` + strings.Repeat(`, "s3:D*i"`, 580) + `], "Resource": "*"}`)}},
+		{"conditions", policies{permissions: statements(`{"Effect": "Allow", "Action": "s3:PutObject", "Resource": "*", "Condition": {"StringEquals": {` + manyConditions(280) + `}}}`)}},
+		{"wildcards", policies{permissions: statements(`{"Effect": "Allow", "Action": "s3:PutObject", "Resource": "arn:aws:s3:::` + strings.Repeat("*a", MaxPolicyBytes/2-1000) + `"}`)}},
 	} {
 		b.Run(bm.name, func(b *testing.B) {
 			d := testDrain()
@@ -31,4 +37,20 @@ func BenchmarkCheck(b *testing.B) {
 			}
 		})
 	}
+}
+
+func manyConditions(n int) string {
+	keys := make([]string, n)
+	for i := range keys {
+		keys[i] = fmt.Sprintf(`"saml:%d": ""`, i)
+	}
+	return strings.Join(keys, ", ")
+}
+
+func accounts(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, `, "%012d"`, 111122223333+i)
+	}
+	return b.String()
 }

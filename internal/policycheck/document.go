@@ -12,12 +12,15 @@ import (
 	"github.com/auditdrain/auditdrain/internal/iam"
 )
 
-// Limits of what is read, all documents together. They bound the time that a check takes to a few seconds, and are far
-// above what AWS takes: a role has 20 attached policies of 6 KiB at most, and a key policy, the longest, 32 KiB.
+// Limits of what is read. They bound the time that a check takes to a few seconds, and are above what AWS takes: a role
+// has 20 attached policies of 6 KiB at most, and a key policy, the longest, 32 KiB.
 const (
-	MaxDocuments  = 25
-	MaxBytes      = 256 << 10
-	MaxStatements = 500
+	MaxDocuments   = 25
+	MaxBytes       = 256 << 10 // all documents
+	MaxPolicyBytes = 40 << 10  // one policy
+	MaxNameLen     = 256       // of what a document is called, in bytes
+	MaxStatements  = 300       // all documents
+	MaxValues      = 600       // all documents: actions, resources, principals and condition values
 )
 
 // document is one policy that was given.
@@ -81,7 +84,7 @@ func readAll(given []auditdrain.PolicyDocument) ([]*document, error) {
 	}
 	var docs []*document
 	var problems []auditdrain.Problem
-	statements := 0
+	statements, listed := 0, 0
 	for i, g := range given {
 		doc, problem := readDocument(g)
 		if problem != nil {
@@ -92,9 +95,15 @@ func readAll(given []auditdrain.PolicyDocument) ([]*document, error) {
 		doc.name = distinctName(doc.name, docs)
 		docs = append(docs, doc)
 		statements += len(doc.policy.Statements)
+		for i := range doc.policy.Statements {
+			listed += values(&doc.policy.Statements[i])
+		}
 	}
 	if statements > MaxStatements {
 		return bad("%d statements are too many: give at most %d", statements, MaxStatements)
+	}
+	if listed > MaxValues {
+		return bad("%d actions, resources, principals and condition values are too many: give at most %d", listed, MaxValues)
 	}
 	return docs, auditdrain.FieldErrors(problems)
 }
@@ -125,6 +134,9 @@ func readDocument(given auditdrain.PolicyDocument) (*document, *auditdrain.Probl
 	bad := func(format string, args ...any) (*document, *auditdrain.Problem) {
 		return nil, &auditdrain.Problem{Field: "document", Message: called + fmt.Sprintf(format, args...)}
 	}
+	if n := len(given.Name); n > MaxNameLen {
+		return nil, &auditdrain.Problem{Field: "name", Message: fmt.Sprintf("%d bytes are too many: use at most %d", n, MaxNameLen)}
+	}
 	if given.Kind != "" && !slices.Contains(kinds, given.Kind) {
 		return nil, &auditdrain.Problem{Field: "kind", Message: fmt.Sprintf("%q is not allowed: use %s, or leave it out", given.Kind, orKinds(kinds))}
 	}
@@ -137,6 +149,9 @@ func readDocument(given auditdrain.PolicyDocument) (*document, *auditdrain.Probl
 	found, syntax, at := find(source{text: text})
 	if syntax != nil {
 		return badAt(at, syntax)
+	}
+	if n := len(found.text); n > MaxPolicyBytes {
+		return bad(": %d bytes are too many for a policy: AWS takes fewer, and %d are read", n, MaxPolicyBytes)
 	}
 	plain, syntax := plainJSON(found.text)
 	if syntax != nil {
@@ -165,6 +180,20 @@ func readDocument(given auditdrain.PolicyDocument) (*document, *auditdrain.Probl
 		doc.lines = append(doc.lines, iam.SyntaxErrorAt([]byte(text), found.offset(s.start), "").Line)
 	}
 	return doc, nil
+}
+
+// values counts what a statement lists.
+func values(s *iam.Statement) int {
+	n := len(s.Action) + len(s.NotAction) + len(s.Resource) + len(s.NotResource)
+	for _, p := range []*iam.PrincipalSet{s.Principal, s.NotPrincipal} {
+		if p != nil {
+			n += len(p.AWS) + len(p.Service) + len(p.Federated) + len(p.CanonicalUser)
+		}
+	}
+	for _, c := range s.Condition {
+		n += len(c.Values) + 1
+	}
+	return n
 }
 
 // withText returns d after an edit.

@@ -191,7 +191,10 @@ func TestCheckRefuses(t *testing.T) {
 		{"none", nil, "policies: missing: give at least one policy"},
 		{"too many", make([]auditdrain.PolicyDocument, MaxDocuments+1), "policies: 26 are too many: give at most 25"},
 		{"too long", []auditdrain.PolicyDocument{good, {Document: strings.Repeat(" ", MaxBytes)}}, "policies: 262484 bytes are too many: give at most 262144"},
-		{"too many statements", []auditdrain.PolicyDocument{{Document: statements(slices.Repeat([]string{`{"Effect": "Allow", "Action": "*", "Resource": "*"}`}, MaxStatements+1)...)}}, "policies: 501 statements are too many: give at most 500"},
+		{"too many statements", []auditdrain.PolicyDocument{{Document: statements(slices.Repeat([]string{`{"Effect": "Allow", "Action": "*", "Resource": "*"}`}, MaxStatements+1)...)}}, "policies: 301 statements are too many: give at most 300"},
+		{"too many values", []auditdrain.PolicyDocument{{Document: statements(`{"Effect": "Allow", "Action": "s3:PutObject", "Resource": ["*"` + strings.Repeat(`, "*"`, MaxValues) + `]}`)}}, "policies: 602 actions, resources, principals and condition values are too many: give at most 600"},
+		{"too long a policy", []auditdrain.PolicyDocument{{Document: statements(`{"Effect": "Allow", "Action": "s3:PutObject", "Resource": "` + strings.Repeat("*", MaxPolicyBytes) + `"}`)}}, "bytes are too many for a policy: AWS takes fewer, and 40960 are read"},
+		{"too long a name", []auditdrain.PolicyDocument{{Name: strings.Repeat("n", MaxNameLen+1), Document: good.Document}}, "policies.0.name: 257 bytes are too many: use at most 256"},
 		{"two of one kind", []auditdrain.PolicyDocument{good, good}, "policies.1: trust policy 2: is a second trust policy beside trust policy"},
 		{"two that are broken", []auditdrain.PolicyDocument{{Document: "{"}, good, {Name: "b", Document: "{"}}, "policies.0.document: the policy, line 1, column 2: the document ends too early (and 1 more, see details)"},
 	}
