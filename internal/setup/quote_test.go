@@ -22,7 +22,7 @@ func FuzzBash(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, s string) {
 		if !utf8.ValidString(s) || strings.Contains(s, "\x00") {
-			t.Skip("no value is like that")
+			return // no value is like that
 		}
 		for _, locale := range []string{"C", "C.UTF-8"} {
 			cmd := exec.CommandContext(t.Context(), "bash", "-c", "printf %s "+quoteBash(s))

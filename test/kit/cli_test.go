@@ -76,10 +76,18 @@ func standIn(args []string) int {
 	case "sts get-caller-identity":
 		fmt.Println(account)
 	case "iam get-role":
+		if option("--query") == "Role.AssumeRolePolicyDocument" {
+			return show("trust", "NoSuchEntity")
+		}
 		return show("role", "NoSuchEntity")
 	case "iam create-role":
+		if code := keep("trust", option("--assume-role-policy-document")); code != 0 {
+			return code
+		}
 		return keep("role", fmt.Sprintf("arn:%s:iam::%s:role%s%s", partition, account, option("--path"), option("--role-name")))
-	case "iam update-assume-role-policy", "iam put-role-policy":
+	case "iam update-assume-role-policy":
+		return keep("trust", option("--policy-document"))
+	case "iam put-role-policy":
 		return show("role", "NoSuchEntity")
 	case "kms describe-key":
 		return show("key", "NotFoundException")
@@ -96,8 +104,17 @@ func standIn(args []string) int {
 		return show("bucket", "404")
 	case "s3api create-bucket":
 		return keep("bucket", option("--bucket"))
+	case "s3api get-bucket-tagging":
+		return show("tag", "NoSuchTagSet")
+	case "s3api put-bucket-tagging":
+		_, tag, _ := strings.Cut(option("--tagging"), "Value=")
+		return keep("tag", strings.TrimSuffix(tag, "}]"))
+	case "s3api get-bucket-policy":
+		return show("bucket-policy", "NoSuchBucketPolicy")
+	case "s3api put-bucket-policy":
+		return keep("bucket-policy", option("--policy"))
 	case "s3api put-public-access-block", "s3api put-bucket-ownership-controls", "s3api put-bucket-versioning",
-		"s3api put-bucket-encryption", "s3api put-object-lock-configuration", "s3api put-bucket-policy":
+		"s3api put-bucket-encryption", "s3api put-object-lock-configuration":
 		return show("bucket", "NoSuchBucket")
 	default:
 		return refuse("Unknown", strings.Join(args, " "))
@@ -254,8 +271,8 @@ func TestScript(t *testing.T) {
 			environ = append(environ, "CREATE_KEY=true")
 			want = append(want, "create-key", "create-alias", "enable-key-rotation")
 		}
-		want = append(want, "put-role-policy", "create-bucket", "put-public-access-block", "put-bucket-ownership-controls",
-			"put-bucket-versioning", "put-bucket-encryption", "put-object-lock-configuration", "put-bucket-policy")
+		want = append(want, "put-role-policy", "create-bucket", "put-bucket-tagging", "put-public-access-block",
+			"put-bucket-ownership-controls", "put-bucket-versioning", "put-bucket-encryption", "put-object-lock-configuration", "put-bucket-policy")
 		r = script(t, dir, text, environ...).succeeded(t)
 		if diff := cmp.Diff(want, r.operations()); diff != "" {
 			t.Error(diff)
@@ -271,7 +288,7 @@ func TestScript(t *testing.T) {
 			t.Errorf("encryption %s, want %s", got, want)
 		}
 		for _, c := range script(t, dir, text, environ...).succeeded(t).operations() {
-			if strings.HasPrefix(c, "create-") {
+			if strings.HasPrefix(c, "create-") || c == "put-bucket-tagging" {
 				t.Errorf("%s again", c)
 			}
 		}
@@ -282,7 +299,8 @@ func TestScript(t *testing.T) {
 func TestScriptAsks(t *testing.T) {
 	text := setup.Write(setup.Destination{}, "").CLI
 	dir := t.TempDir()
-	given := []string{"WRITER_ROLE_ARN=arn:aws:iam::977805900156:role/drain/writer", "EXTERNAL_ID=vercel-team:team_123", "BUCKET=acme", "REGION=us-east-1"}
+	// Since bash 5.2 an & means something where a pattern is replaced.
+	given := []string{"WRITER_ROLE_ARN=arn:aws:iam::977805900156:role/d&r/writer", "EXTERNAL_ID=vercel-team:team_123", "BUCKET=acme", "REGION=us-east-1"}
 	for i := range given {
 		r := script(t, dir, text, slices.Delete(slices.Clone(given), i, i+1)...)
 		name, _, _ := strings.Cut(given[i], "=")
@@ -290,7 +308,7 @@ func TestScriptAsks(t *testing.T) {
 			t.Errorf("without %s: %+v", name, r)
 		}
 	}
-	g := iam.Grant{WriterRoleARN: "arn:aws:iam::977805900156:role/drain/writer", ExternalID: "vercel-team:team_123", Bucket: "acme", Region: "us-east-1",
+	g := iam.Grant{WriterRoleARN: "arn:aws:iam::977805900156:role/d&r/writer", ExternalID: "vercel-team:team_123", Bucket: "acme", Region: "us-east-1",
 		RoleARN: "arn:aws:iam::" + account + ":role/" + setup.DefaultRoleName, KMSKeyARN: "arn:aws:kms:us-east-1:" + account + ":" + createdKey}
 	r := script(t, dir, text, append(given, "CREATE_BUCKET=true", "CREATE_KEY=true", "BUCKET_ENCRYPTION=aws:kms:dsse")...).succeeded(t)
 	samePolicy(t, "trust policy", g.TrustPolicy(), r.option(t, "create-role", "--assume-role-policy-document"))
@@ -331,6 +349,61 @@ func TestScriptRefuses(t *testing.T) {
 				t.Errorf("%+v", r)
 			}
 		})
+	}
+}
+
+// A bucket that the script has not made keeps its policy, encryption and all else, and nothing else is changed, either.
+func TestScriptBucketExists(t *testing.T) {
+	text := setup.Write(setup.Destination{Grant: iam.Grant{WriterRoleARN: "arn:aws:iam::977805900156:role/w", ExternalID: "vercel-team:t", Bucket: "acme",
+		Region: "eu-central-1", RoleARN: "arn:aws:iam::" + account + ":role/audit,writer"}}, "").CLI
+	for name, tc := range map[string]struct {
+		tag, want string
+	}{
+		"theirs":                    {"", "exists and was not made here"},
+		"made for another role":     {"other", "exists and was not made here"},
+		"made here, up to the tags": {"audit.writer", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			there := map[string]string{"bucket": "acme", "bucket-policy": `{"Id": "mine"}`}
+			if tc.tag != "" {
+				there["tag"] = tc.tag
+			}
+			for file, content := range there {
+				if err := os.WriteFile(filepath.Join(dir, file), []byte(content), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			r := script(t, dir, text, "CREATE_BUCKET=true")
+			if tc.want != "" {
+				if !r.failed || r.operations() != nil || !strings.Contains(r.stderr, tc.want) || !strings.Contains(r.stderr, "leave out CREATE_BUCKET=true") {
+					t.Errorf("%+v", r)
+				}
+				return
+			}
+			r.succeeded(t)
+			if slices.Contains(r.operations(), "create-bucket") || !slices.Contains(r.operations(), "put-bucket-policy") {
+				t.Errorf("operations %q", r.operations())
+			}
+			if !strings.Contains(r.stderr, `{"Id": "mine"}`) {
+				t.Errorf("the bucket's policy as it was is not shown: %s", r.stderr)
+			}
+		})
+	}
+}
+
+// The trust policy that a role had is shown before it is replaced.
+func TestScriptShowsTrustPolicy(t *testing.T) {
+	dir := t.TempDir()
+	for file, content := range map[string]string{"role": "arn:aws:iam::" + account + ":role/" + setup.DefaultRoleName, "trust": `{"Id": "mine"}`} {
+		if err := os.WriteFile(filepath.Join(dir, file), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := script(t, dir, setup.Write(setup.Destination{Grant: iam.Grant{WriterRoleARN: "arn:aws:iam::977805900156:role/w", ExternalID: "vercel-team:t",
+		Bucket: "acme", Region: "eu-central-1"}}, "").CLI).succeeded(t)
+	if !slices.Contains(r.operations(), "update-assume-role-policy") || !strings.Contains(r.stderr, `{"Id": "mine"}`) {
+		t.Errorf("%+v", r)
 	}
 }
 

@@ -46,7 +46,7 @@ func FuzzQuoting(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, s string) {
 		if !utf8.ValidString(s) || s == "" {
-			t.Skip("no value is like that")
+			return // no value is like that
 		}
 		if template == nil {
 			kit := setup.Write(plain, "")

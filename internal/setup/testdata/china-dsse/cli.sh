@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes the IAM role with which an audit log drain writes into an S3 bucket of this account; the bucket and its KMS key,
-# too, if you want them made. Run again, it brings things to the same state.
+# too, if you want them made. Run again, it brings things to the same state. It changes no bucket that it has not made.
 #
 # It needs the AWS CLI, with credentials of the account that has the bucket. It prints the role's ARN, which is the drain's
 # roleArn; all else goes to standard error. Choices are made by variables:
@@ -24,6 +24,9 @@ region='cn-northwest-1'
 role_name='audit-log-writer'
 role_path='/'
 kms_key_arn='arn:aws-cn:kms:cn-northwest-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab'
+# What tells a bucket that was made here. A tag has no comma, which the name of a role may have, and the AWS CLI reads a =.
+tag_key=auditdrain-setup
+tag_value=${role_name//[,=]/.}
 
 export AWS_REGION=$region AWS_DEFAULT_REGION=$region AWS_PAGER='' AWS_CLI_FILE_ENCODING=UTF-8
 
@@ -34,7 +37,8 @@ fail() {
 	exit 1
 }
 
-# document NAME: standard input as a file for the AWS CLI, with what was not known when this was written.
+# document NAME: standard input as a file for the AWS CLI, with what was not known when this was written. The quotation
+# marks keep bash from 5.2 on from putting what it found in the place of an & of the value.
 document() {
 	local text
 	text=$(cat)
@@ -60,6 +64,27 @@ check() {
 	if [ "$account" != '111122223333' ]; then
 		fail "these are credentials of account $account, but the drain's role is in 111122223333"
 	fi
+	if [ "$create_bucket" = true ]; then check_bucket; fi
+}
+
+# Making a bucket sets its policy, encryption and more. One that somebody else has made keeps what it has, so its tag has to
+# say that it was made here, by a run that may not have come to its end.
+check_bucket() {
+	local tag
+	if ! aws s3api head-bucket --bucket "$bucket" --expected-bucket-owner "$account" >"$tmp/out" 2>"$tmp/err"; then
+		grep -q '(404)' "$tmp/err" || fail "bucket $bucket cannot be looked at, maybe because it is another account's: $(cat "$tmp/err")"
+		return
+	fi
+	if ! tag=$(aws s3api get-bucket-tagging --bucket "$bucket" --expected-bucket-owner "$account" \
+		--query "TagSet[?Key=='$tag_key'].Value" --output text 2>"$tmp/err"); then
+		grep -q NoSuchTagSet "$tmp/err" || fail "the tags of bucket $bucket, which exists, cannot be read: $(cat "$tmp/err")"
+		tag=''
+	fi
+	if [ "$tag" != "$tag_value" ]; then
+		say "bucket $bucket exists and was not made here for role $role_name (it has no tag $tag_key=$tag_value)."
+		fail "nothing was changed: leave out CREATE_BUCKET=true, and the bucket stays as it is"
+	fi
+	bucket_made=true
 }
 
 # The role trusts the writer role alone, and only with the external ID: without it, anybody whom the platform serves could
@@ -84,8 +109,9 @@ make_role() {
   ]
 }
 JSON
-	if aws iam get-role --role-name "$role_name" >"$tmp/out" 2>"$tmp/err"; then
-		say "role $role_name exists: setting its trust policy"
+	if aws iam get-role --role-name "$role_name" --query Role.AssumeRolePolicyDocument --output json >"$tmp/out" 2>"$tmp/err"; then
+		say "role $role_name exists: setting its trust policy, which was"
+		cat "$tmp/out" >&2
 		aws iam update-assume-role-policy --role-name "$role_name" --policy-document "file://$tmp/trust-policy.json"
 	elif grep -q NoSuchEntity "$tmp/err"; then
 		say "making role $role_name"
@@ -181,13 +207,14 @@ by_hand() {
 
 make_bucket() {
 	local args=(--bucket "$bucket") default
-	if aws s3api head-bucket --bucket "$bucket" --expected-bucket-owner "$account" >"$tmp/out" 2>&1; then
-		say "bucket $bucket exists: setting it up"
+	if [ "$bucket_made" = true ]; then
+		say "bucket $bucket was made here: setting it up"
 	else
 		say "making bucket $bucket"
 		[ "$region" = us-east-1 ] || args+=(--create-bucket-configuration "LocationConstraint=$region")
 		[ "$object_lock_mode" = none ] || args+=(--object-lock-enabled-for-bucket)
 		aws s3api create-bucket "${args[@]}" >"$tmp/out"
+		aws s3api put-bucket-tagging --bucket "$bucket" --tagging "TagSet=[{Key=$tag_key,Value=$tag_value}]"
 	fi
 	aws s3api put-public-access-block --bucket "$bucket" --public-access-block-configuration \
 		BlockPublicAcls=true,IgnorePublicAcls=true,BlockPublicPolicy=true,RestrictPublicBuckets=true
@@ -227,13 +254,17 @@ make_bucket() {
   ]
 }
 JSON
+	if aws s3api get-bucket-policy --bucket "$bucket" --query Policy --output text >"$tmp/out" 2>"$tmp/err"; then
+		say "setting the policy of bucket $bucket, which was"
+		cat "$tmp/out" >&2
+	fi
 	aws s3api put-bucket-policy --bucket "$bucket" --policy "file://$tmp/bucket-policy.json"
 }
 
 # All in a function, so that a script that was cut off on its way here does nothing.
 main() {
 	exec 3>&1 >&2 # the answer is all that goes to standard output
-	account='' role_arn=''
+	account='' role_arn='' bucket_made=false
 	tmp=$(mktemp -d)
 	trap 'rm -rf "$tmp"' EXIT
 	check

@@ -14,7 +14,7 @@ CREATE OR REPLACE SECRET audit_log (
 -- columns are named, because DuckDB otherwise guesses them from a few objects and fails at the first payload that is
 -- different. hive_types makes numbers of month and day: "02" would be text. The column "schema" is the folder's
 -- (audit_log): it hides the event's field of the same name.
-CREATE VIEW audit_log AS
+CREATE OR REPLACE VIEW audit_log AS
 SELECT *, epoch_ms("timestamp") AS happened_at
 FROM read_json(
   's3://acme-audit-archive/audit-logs/schema=audit_log/**/*.jsonl',
@@ -37,7 +37,7 @@ FROM read_json(
 );
 
 -- The events' exact text, with all that the view leaves out or rounds.
-CREATE VIEW audit_log_text AS
+CREATE OR REPLACE VIEW audit_log_text AS
 SELECT json
 FROM read_json_objects('s3://acme-audit-archive/audit-logs/schema=audit_log/**/*.jsonl');
 
