@@ -313,5 +313,8 @@ func printDrain(w io.Writer, d auditdrain.Drain) {
 	if d.Diagnosis != nil {
 		printDiagnosis(w, *d.Diagnosis)
 		fmt.Fprintf(w, "\nAWS said: %s\n", visible(d.Diagnosis.Answer))
+		if len(d.Diagnosis.Causes) > 1 {
+			fmt.Fprintf(w, "\nTo find out more: auditdrain drain test %s\n", visible(d.ID))
+		}
 	}
 }

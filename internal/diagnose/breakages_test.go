@@ -253,6 +253,8 @@ var breakages = []breakage{
 		func(w *world) { _ = w.AddKey(awssim.Key{ARN: keyARN, Policy: policy(deny(everyone, "kms:*", ""))}) }),
 		cause: CauseBucketEncryption, who: teamAdmin, says: []string{"aws:kms:dsse"}},
 	{name: "bucket policy demands some encryption header", broken: bucketPolicy(deny(everyone, "s3:PutObject", `{"Null":{"s3:x-amz-server-side-encryption":"true"}}`)),
+		cause: CauseBucketEncryption, who: teamAdmin, says: []string{"aws:kms"}},
+	{name: "bucket policy demands AES256", broken: bucketPolicy(deny(everyone, "s3:PutObject", `{"StringNotEquals":{"s3:x-amz-server-side-encryption":"AES256"}}`)),
 		cause: CauseBucketEncryption, who: teamAdmin, says: []string{"AES256"}},
 	{name: "bucket policy forbids the encryption header", broken: both(
 		bucketPolicy(deny(everyone, "s3:PutObject", `{"Null":{"s3:x-amz-server-side-encryption":"false"}}`)),

@@ -300,15 +300,15 @@ func (r *refusal) bucketDenied() {
 	case a.varies == otherEncryption:
 		r.first(auditdrain.Cause{
 			Code: CauseBucketEncryption, Who: auditdrain.ActorTeamAdmin,
-			Text:   fmt.Sprintf("A Deny statement in the policy of the bucket %s demands %s; the drain sends %s.", r.grant.Bucket, encryption(a.delivery), encryption(r.delivery)),
-			Fix:    fmt.Sprintf("Set the drain's Encryption to %s.", orNone(a.delivery.ServerSideEncryption)),
+			Text:   fmt.Sprintf("A Deny statement in the policy of the bucket %s lets no write pass with %s, as the drain sends it, but does with %s.", r.grant.Bucket, encryption(r.delivery), encryption(a.delivery)),
+			Fix:    fmt.Sprintf("Set the drain's Encryption to %s, or to what the bucket's default encryption is if that is another that the statement lets pass.", orNone(a.delivery.ServerSideEncryption)),
 			Change: r.set("delivery.serverSideEncryption", a.delivery.ServerSideEncryption),
 		})
 		return
 	default:
 		r.first(auditdrain.Cause{
 			Code: CauseBucketACL, Who: auditdrain.ActorTeamAdmin,
-			Text:   fmt.Sprintf("A Deny statement in the policy of the bucket %s demands the object ACL %s; the drain sends %s.", r.grant.Bucket, orNone(a.delivery.ObjectACL), orNone(r.delivery.ObjectACL)),
+			Text:   fmt.Sprintf("A Deny statement in the policy of the bucket %s lets no write pass with the object ACL %s, as the drain sends it, but does with %s.", r.grant.Bucket, orNone(r.delivery.ObjectACL), orNone(a.delivery.ObjectACL)),
 			Fix:    fmt.Sprintf("Set the drain's Object ACL to %s; the role's policy has to allow s3:PutObjectAcl if it is not none.", orNone(a.delivery.ObjectACL)),
 			Change: r.set("delivery.objectAcl", a.delivery.ObjectACL),
 		})

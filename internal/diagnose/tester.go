@@ -177,7 +177,8 @@ func attempts(d auditdrain.Delivery, e auditdrain.Event, why denial) []attempt {
 	switch {
 	case why.by == "resource-based policy" && why.explicit:
 		key := d.ObjectKey(e, true)
-		for _, sse := range append([]string{""}, auditdrain.Encryptions...) {
+		// AES256 late: it would override a default encryption with KMS.
+		for _, sse := range []string{"aws:kms", "aws:kms:dsse", "AES256", ""} {
 			other := d
 			if other.ServerSideEncryption = sse; sse != d.ServerSideEncryption {
 				all = append(all, attempt{otherEncryption, key, other})

@@ -9,7 +9,7 @@ import (
 // BenchmarkCheck is of what people have, and of what was made to take long.
 func BenchmarkCheck(b *testing.B) {
 	repeat := func(statement string) string {
-		return statements(strings.TrimSuffix(strings.Repeat(statement+", ", min(MaxStatements-10, 20000/len(statement))), ", "))
+		return statements(strings.TrimSuffix(strings.Repeat(statement+", ", min(MaxStatements-10, 18000/len(statement))), ", "))
 	}
 	for _, bm := range []struct {
 		name     string

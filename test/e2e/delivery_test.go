@@ -111,11 +111,24 @@ func TestUnsafeRoles(t *testing.T) {
 				r.Trust = iam.MustParse(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"` + writerRole + `"},"Action":"sts:AssumeRole"}]}`)
 			})
 
+			// Deliveries try nothing.
+			before := len(aws.refusals())
+			for n := range 3 {
+				r := request{contentType: "application/json", body: fmt.Appendf(nil, `{"id":"uev_%d","timestamp":1779444000123,"payload":{},"action":"x","actor":{"name":"x","id":"usr_1","type":"app"}}`, n)}
+				if a := tm.post(t, s.url, r); a.status != 200 {
+					t.Fatalf("%v", a)
+				}
+			}
+			aws.awaitObjects(3)
+			if tried := len(aws.refusals()) - before; tried != 0 {
+				t.Errorf("%d AssumeRole calls were refused while events were delivered", tried)
+			}
+
 			result, err := s.api.TestDrain(t.Context(), tm.team, id)
 			if err != nil || result.RoleCheck == nil || !result.RoleCheck.Unsafe || (result.Status == "") != (mode == "warn") {
 				t.Fatalf("test delivery: %+v, %v", result, err)
 			}
-			if written, _ := aws.written(); written != len(result.Steps)/2 { // AssumeRole and PutObject
+			if written, _ := aws.written(); written != 3+len(result.Steps)/2 { // AssumeRole and PutObject
 				t.Errorf("%d objects written in %d steps", written, len(result.Steps))
 			}
 			pause, resume := auditdrain.StatusDisabled, auditdrain.StatusEnabled

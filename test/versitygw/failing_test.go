@@ -35,6 +35,10 @@ const (
 		"(https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html). Of two files one does, which is answered with 501"
 )
 
+// mostFailing is how many there were when the list was last made shorter. It
+// never grows: a case that begins to fail has to be mended.
+const mostFailing = 47
+
 // failing has the cases of the suite that awssim does not pass, and why.
 var failing = map[string]string{
 	"Authentication_credentials_incorrect_region": notSimulated + "ListBuckets; and 127.0.0.1 stands for S3 in every region",
