@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -48,7 +50,7 @@ What is not given is a placeholder, or is asked for by template or script.
 
 The service knows whom the role must trust, and the team's external ID. With
 --writer-role-arn no service is asked; give the external ID then as
---external-id, or as --namespace and --team.`
+--external-id, or as --team, and --namespace if the operator has chosen one.`
 	group.Example = `  auditdrain setup cli --team acme --endpoint s3://acme-audit-archive/audit-logs --region eu-central-1 | bash
   auditdrain setup athena --drain drn_…`
 	conn.addTo(group)
@@ -66,6 +68,9 @@ The service knows whom the role must trust, and the team's external ID. With
 				result, err := flags.setup(cmd, &conn)
 				if err != nil {
 					return err
+				}
+				if doc.use == "quick-create" && strings.Contains(result.QuickCreateURL, "templateURL="+setup.TemplateURLPlaceholder) {
+					fmt.Fprintf(cmd.ErrOrStderr(), "auditdrain: templateURL is a placeholder, %s: the service's operator sets serve --setup-template-url, or you upload what setup cloudformation prints to S3 and put its URL there\n", setup.TemplateURLPlaceholder)
 				}
 				return printDocument(cmd.OutOrStdout(), &conn, result, doc.document(result))
 			},
@@ -142,8 +147,6 @@ func (f *setupFlags) withoutService(cmd *cobra.Command) (auditdrain.Setup, error
 		return auditdrain.Setup{}, usagef("--drain: %q is known to the service only: leave out --writer-role-arn, which the service knows, too", f.drain)
 	case f.externalID != "":
 		f.team = "" // of the environment, maybe, and maybe a slug
-	case f.team != "" && !changed("namespace"):
-		return auditdrain.Setup{}, usagef("--namespace: missing: without a service, say what its external IDs begin with (%q unless its operator has chosen), or give --external-id", auditdrain.DefaultNamespace)
 	}
 	grant, err := f.grant()
 	if err != nil {
@@ -152,6 +155,9 @@ func (f *setupFlags) withoutService(cmd *cobra.Command) (auditdrain.Setup, error
 	q := f.query(auditdrain.Delivery{}, changed)
 	if err := auditdrain.FieldErrors(q.Validate(s3.PartitionOf)); err != nil {
 		return auditdrain.Setup{}, usageError{err}
+	}
+	if f.team != "" {
+		fmt.Fprintf(cmd.ErrOrStderr(), "auditdrain: the external ID is %q: --team must be the team's ID, not its slug, and --namespace what the service has\n", grant.ExternalID)
 	}
 	d := setup.DestinationOf(q.Delivery())
 	d.WriterRoleARN, d.ExternalID, d.KMSKeyARN = grant.WriterRoleARN, grant.ExternalID, grant.KMSKeyARN

@@ -17,6 +17,9 @@ var consoles = map[string]string{
 // stackName is what the link and the template's own advice call the stack.
 const stackName = "audit-log-drain"
 
+// TemplateURLPlaceholder is in the place of the template's URL in the link as long as the operator has put it nowhere.
+const TemplateURLPlaceholder = "<template-url>"
+
 // quickCreateURL opens the console's page that makes a stack of the template, with all parameters filled in whose values
 // are known: also those that are empty, since the template's own defaults may be another drain's. It is "" in partitions
 // whose console we do not know.
@@ -32,7 +35,7 @@ func quickCreateURL(v values, templateURL string) string {
 	}
 	b.WriteString("#/stacks/quickcreate?templateURL=")
 	if templateURL == "" {
-		b.WriteString("<template-url>") // as it is, to be seen
+		b.WriteString(TemplateURLPlaceholder) // as it is, to be seen
 	} else {
 		b.WriteString(quoteURL(templateURL))
 	}
