@@ -54,7 +54,7 @@ func TestCheckPoliciesRefused(t *testing.T) {
 		"delivery":        {checkBody(strings.Replace(goodDelivery, "eu-central-1", "nowhere", 1)), `delivery.region: \"nowhere\" is not a region`},
 		"key":             {strings.Replace(checkBody(goodDelivery), "{", `{"kmsKeyArn":"x",`, 1), `kmsKeyArn: \"x\" is not the ARN of a KMS key`},
 		"no policies":     {checkBodyOf(goodDelivery), "policies: missing: give at least one policy"},
-		"broken policies": {checkBodyOf(goodDelivery, broken, broken), `policies.0.document: trust.json, line 2, column 14: Version must be a string (and 1 more, see details)`},
+		"broken policies": {checkBodyOf(goodDelivery, broken, broken), `policies.0.document: trust.json, line 2, column 14: Version must be a string, not 1 (and 1 more, see details)`},
 		"kind":            {checkBodyOf(goodDelivery, auditdrain.PolicyDocument{Kind: "x"}), `policies.0.kind: \"x\" is not allowed`},
 		"misspelt name":   {strings.Replace(checkBody(goodDelivery), `"document"`, `"documents"`, 1), "policies.0.documents: is not a known field: use kind, name, document"},
 	} {
