@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf16"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -11,12 +12,23 @@ import (
 // Changes to the statements of a policy. Statements are counted from 0, and an element of one is named by its path, as in
 // "Principal", "AWS".
 
+// quote is s as a JSON string. IAM does not take characters beyond U+00FF in a policy but as escapes.
 func quote(s string) string {
-	b, err := jsontext.AppendQuote(nil, s)
+	quoted, err := jsontext.AppendQuote(nil, s)
 	if err != nil {
 		return `""` // not reached: what we write is valid UTF-8
 	}
-	return string(b)
+	var b strings.Builder
+	for _, r := range string(quoted) {
+		if r <= 0xFF {
+			b.WriteRune(r)
+			continue
+		}
+		for _, unit := range utf16.Encode([]rune{r}) {
+			fmt.Fprintf(&b, `\u%04x`, unit)
+		}
+	}
+	return b.String()
 }
 
 // at returns an element of a statement, or nil and an error if it is not there.
@@ -188,7 +200,7 @@ func (e *editor) memberText(name, json, indent string, multiline bool) string {
 }
 
 // setCondition makes a statement demand that a condition key has the value, by StringEquals, and nothing else of that
-// key. Where StringEquals with a list is there, the value joins it.
+// key. Where StringEquals with a list of several is there, the value joins it.
 func (e *editor) setCondition(i int, key, value string) {
 	statement := e.at(i)
 	if statement == nil {
@@ -205,10 +217,10 @@ func (e *editor) setCondition(i int, key, value string) {
 		}
 	}
 	if len(places) == 1 && places[0][0] == "StringEquals" {
-		if n := e.at(i, "Condition", "StringEquals", places[0][1]); n.kind == '[' {
+		if values := e.at(i, "Condition", "StringEquals", places[0][1]).list(); len(values) > 1 {
 			e.addValue(value, i, "Condition", "StringEquals", places[0][1])
 		} else {
-			e.splice(n.span, quote(value))
+			e.splice(values[0].span, quote(value))
 		}
 		return
 	}

@@ -178,6 +178,9 @@ func checkEdits(t *testing.T, d Drain, docs []auditdrain.PolicyDocument) {
 				t.Errorf("after its edits, %s is %s: %s\n%s", s.Step, now.Result, now.Reason, s.Edits[0].Patch)
 			}
 			noWorse("mending "+s.Step, after)
+			if got, had := dangerous(after), dangerous(r); len(got) > len(had) {
+				t.Errorf("mending %s makes %v of %v dangerous:\n%s", s.Step, got, had, s.Edits[0].Patch)
+			}
 		}
 	}
 	for _, w := range r.Warnings {

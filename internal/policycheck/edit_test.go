@@ -78,6 +78,7 @@ func TestSetCondition(t *testing.T) {
 		{`{"StringEquals": {"sts:ExternalId": "y"}}`, `{"StringEquals": {"sts:ExternalId": "x"}}`},
 		{`{"StringEquals": {"STS:externalid": "y"}}`, `{"StringEquals": {"STS:externalid": "x"}}`},
 		{`{"StringEquals": {"sts:ExternalId": ["y", "z"]}}`, `{"StringEquals": {"sts:ExternalId": ["y", "z", "x"]}}`},
+		{`{"StringEquals": {"sts:ExternalId": ["y"]}}`, `{"StringEquals": {"sts:ExternalId": ["x"]}}`},
 		{`{"StringEquals": {"a:b": "c"}}`, `{"StringEquals": {"a:b": "c", "sts:ExternalId": "x"}}`},
 		{`{"StringLike": {"sts:ExternalId": "*"}}`, `{"StringEquals": {"sts:ExternalId": "x"}}`},
 		{`{"StringLike": {"sts:ExternalId": "*", "a:b": "c"}}`, `{"StringLike": {"a:b": "c"}, "StringEquals": {"sts:ExternalId": "x"}}`},
@@ -99,5 +100,13 @@ func TestPatch(t *testing.T) {
 	const want = "--- a.json\n+++ a.json\n@@ -1,4 +1,4 @@\n {\n   \"a\": 1,\n-  \"b\": 2\n+  \"b\": 3\n }\n"
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+// IAM refuses characters beyond U+00FF that are not escaped.
+func TestQuote(t *testing.T) {
+	const want = `"\"a/ü\u20ac\ud83d\ude00"`
+	if got := quote("\"a/ü€😀"); got != want {
+		t.Errorf("quote = %s, want %s", got, want)
 	}
 }

@@ -1,6 +1,7 @@
 package policycheck
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
@@ -73,7 +74,7 @@ func (c *checker) mend(name string) []auditdrain.PolicyEdit {
 		outcomes := p.to.outcomes()
 		moved := false
 		for i, s := range c.tasks {
-			if s.name == name && outcomes[i].result == auditdrain.PolicyDenied && p.advance(i, outcomes) {
+			if s.name == name && outcomes[i].result == auditdrain.PolicyDenied && p.advanceSafely(i, outcomes) {
 				moved = true
 				break
 			}
@@ -92,7 +93,7 @@ rounds:
 	for range maxRounds {
 		outcomes := p.to.outcomes()
 		for i, o := range outcomes {
-			if o.result == auditdrain.PolicyDenied && !(o.explicit && p.to.setting(p.to.tasks[i]) != nil) && p.advance(i, outcomes) {
+			if o.result == auditdrain.PolicyDenied && !(o.explicit && p.to.setting(p.to.tasks[i]) != nil) && p.advanceSafely(i, outcomes) {
 				continue rounds
 			}
 		}
@@ -109,20 +110,80 @@ rounds:
 	return p.edits()
 }
 
-// advance makes the first edit that takes a step nearer to being allowed and none of the others further away.
+// advance makes the first edit that takes a step nearer to being allowed, none of the others further away, and leaves no
+// more that is dangerous than was.
 func (p *progress) advance(i int, before []outcome) bool {
 	for _, proposal := range p.to.proposals(i, before[i]) {
-		after, ok := p.to.try(proposal)
-		if !ok {
-			continue
-		}
-		outcomes := after.outcomes()
-		if outcomes[i].distance < before[i].distance && firstWorse(before, outcomes) < 0 {
+		if after, ok := p.helps(proposal, i, before); ok && after.dangers() <= p.to.dangers() {
 			p.add(proposal, after)
 			return true
 		}
 	}
 	return false
+}
+
+// advanceSafely is advance, and if that finds nothing, makes an edit together with those that do away with the danger
+// that it brings to light, as the exemption from a Deny can.
+func (p *progress) advanceSafely(i int, before []outcome) bool {
+	if p.advance(i, before) {
+		return true
+	}
+	for _, proposal := range p.to.proposals(i, before[i]) {
+		after, ok := p.helps(proposal, i, before)
+		if !ok {
+			continue
+		}
+		try := &progress{from: p.from, to: p.to, summaries: maps.Clone(p.summaries)}
+		try.add(proposal, after)
+		if try.relieveTo(p.to.dangers()) {
+			*p = *try
+			return true
+		}
+	}
+	return false
+}
+
+// relieveTo does away with dangerous findings until there are no more than that.
+func (p *progress) relieveTo(dangers int) bool {
+	for p.to.dangers() > dangers {
+		before, had := p.to.outcomes(), p.to.dangers()
+		for _, doc := range p.to.docs {
+			findings := p.to.findings(doc)
+			i := slices.IndexFunc(findings, func(f finding) bool {
+				return f.dangerous && p.relieve(f, before, count(findings, f.code))
+			})
+			if i >= 0 {
+				break
+			}
+		}
+		if p.to.dangers() >= had {
+			return false
+		}
+	}
+	return true
+}
+
+// helps tries an edit, and reports whether it takes a step nearer to being allowed and none of the others further away.
+func (p *progress) helps(proposal proposal, i int, before []outcome) (*checker, bool) {
+	after, ok := p.to.try(proposal)
+	if !ok {
+		return nil, false
+	}
+	outcomes := after.outcomes()
+	return after, outcomes[i].distance < before[i].distance && firstWorse(before, outcomes) < 0
+}
+
+// dangers counts the dangerous findings.
+func (c *checker) dangers() int {
+	n := 0
+	for _, doc := range c.docs {
+		for _, f := range c.findings(doc) {
+			if f.dangerous {
+				n++
+			}
+		}
+	}
+	return n
 }
 
 // firstWorse returns the first step that is further from being allowed than before, or -1.

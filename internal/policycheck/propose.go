@@ -2,6 +2,7 @@ package policycheck
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -109,24 +110,39 @@ func (c *checker) fixPrincipal(s step, st iam.Statement, kind auditdrain.PolicyK
 	if !onlyAWS(st.Principal) {
 		return change{}
 	}
-	arn := callerARN(s)
-	old := deletedPrincipal
-	switch kind {
-	case auditdrain.PolicyTrust:
-		// The statement is meant for us if it has our external ID, or names another role of ours.
-		ours := c.demandsExternalID(st) && !failsCondition(found, "sts:ExternalId")
-		single := ours && len(st.Principal.AWS) == 1
-		old = func(entry string) bool {
-			return single || ours && deletedPrincipal(entry) || accountOf(entry) == s.request.Principal.Account
-		}
-		if !ours && !slices.ContainsFunc(st.Principal.AWS, old) {
-			return change{}
-		}
-	default:
-		if !all(st.Action, isNeeded("kms:GenerateDataKey")) {
-			return change{}
-		}
+	if kind == auditdrain.PolicyTrust {
+		return c.fixTrusted(s, st, found)
 	}
+	if !all(st.Action, isNeeded("kms:GenerateDataKey")) {
+		return change{}
+	}
+	return makePrincipal(st, callerARN(s), deletedPrincipal)
+}
+
+// fixTrusted has a statement trust the caller if it is meant for us: it has our external ID, or names nobody who is not
+// of the caller's account. Whom others trust is theirs to say.
+func (c *checker) fixTrusted(s step, st iam.Statement, found []iam.Mismatch) change {
+	ofAccount := func(entry string) bool { return accountOf(entry) == s.request.Principal.Account }
+	if c.namesExternalID(st) {
+		single := len(st.Principal.AWS) == 1
+		return makePrincipal(st, callerARN(s), func(entry string) bool { return single || deletedPrincipal(entry) || ofAccount(entry) })
+	}
+	if !all(st.Principal.AWS, ofAccount) {
+		return change{}
+	}
+	principal := makePrincipal(st, callerARN(s), ofAccount)
+	if failsCondition(found, "sts:ExternalId") { // fixCondition sees to it
+		return principal
+	}
+	id := c.drain.ExternalID
+	return change{fmt.Sprintf("%s and require sts:ExternalId %q", principal.summary, id), func(e *editor, i int) {
+		principal.apply(e, i)
+		e.setCondition(i, "sts:ExternalId", id)
+	}}
+}
+
+// makePrincipal puts a principal in the place of those that are old, or adds it.
+func makePrincipal(st iam.Statement, arn string, old func(string) bool) change {
 	verb := "add to Principal"
 	if slices.ContainsFunc(st.Principal.AWS, old) {
 		verb = "make Principal"
@@ -140,7 +156,7 @@ func (c *checker) fixAction(s step, st iam.Statement, kind auditdrain.PolicyKind
 	var fits bool
 	switch {
 	case kind == auditdrain.PolicyTrust:
-		fits = c.demandsExternalID(st) && !failsCondition(found, "sts:ExternalId") || slices.Contains(st.Principal.AWS, callerARN(s))
+		fits = c.namesExternalID(st) || onlyAWS(st.Principal) && slices.Contains(st.Principal.AWS, callerARN(s))
 	case len(found) > 1:
 	case kind == auditdrain.PolicyKey:
 		fits = onlyAWS(st.Principal) && all(st.Principal.AWS, func(p string) bool { return p == callerARN(s) })
@@ -183,7 +199,7 @@ func (c *checker) fixCondition(s step, st iam.Statement, kind auditdrain.PolicyK
 	case kind == auditdrain.PolicyTrust && key == "sts:externalid":
 		// Whoever else is named would have to send our external ID.
 		ours := func(p string) bool { return accountOf(p) == s.request.Principal.Account || p == callerARN(s) }
-		if !onlyAWS(st.Principal) || !all(st.Principal.AWS, ours) {
+		if !onlyAWS(st.Principal) || !all(st.Principal.AWS, ours) || c.namesOtherTeam(st) {
 			return change{}
 		}
 		value = c.drain.ExternalID
@@ -198,7 +214,17 @@ func (c *checker) fixCondition(s step, st iam.Statement, kind auditdrain.PolicyK
 	default:
 		return change{}
 	}
-	return change{fmt.Sprintf("make the condition on %s %q", cond.Key, value), func(e *editor, i int) { e.setCondition(i, cond.Key, value) }}
+	var places, before []string
+	for _, other := range st.Condition {
+		if strings.EqualFold(other.Key, cond.Key) {
+			places, before = append(places, other.Operator), append(before, other.Values...)
+		}
+	}
+	summary := fmt.Sprintf("make the condition on %s %q in place of %s", cond.Key, value, quoted(before))
+	if slices.Equal(places, []string{"StringEquals"}) && len(before) > 1 {
+		summary = fmt.Sprintf("add %q to the condition on %s", value, cond.Key)
+	}
+	return change{summary, func(e *editor, i int) { e.setCondition(i, cond.Key, value) }}
 }
 
 // exemptions propose to change or remove a statement that denies the step, what protects most of what it protected first.
@@ -247,6 +273,34 @@ func (c *checker) exemptions(s step, doc *document, i int) []proposal {
 // demandsExternalID reports whether the statement has a condition on the external ID.
 func (c *checker) demandsExternalID(st iam.Statement) bool {
 	return slices.ContainsFunc(st.Condition, func(cond iam.Condition) bool { return strings.EqualFold(cond.Key, "sts:ExternalId") })
+}
+
+// namesExternalID reports whether the statement has a condition with our external ID, written out.
+func (c *checker) namesExternalID(st iam.Statement) bool {
+	return slices.ContainsFunc(externalIDs(st), func(id string) bool { return id == c.drain.ExternalID })
+}
+
+// namesOtherTeam reports whether the statement has a condition with the external ID of another team, or a pattern of
+// such: what that team does with the role must not end.
+func (c *checker) namesOtherTeam(st iam.Statement) bool {
+	namespace, _, _ := strings.Cut(c.drain.ExternalID, ":")
+	return slices.ContainsFunc(externalIDs(st), func(id string) bool {
+		team, ok := strings.CutPrefix(id, namespace+":")
+		return ok && id != c.drain.ExternalID && teamID.MatchString(team)
+	})
+}
+
+// teamID is what a team can be called, or a pattern of that.
+var teamID = regexp.MustCompile(`^[A-Za-z0-9_*?-]+$`)
+
+func externalIDs(st iam.Statement) []string {
+	var ids []string
+	for _, cond := range st.Condition {
+		if strings.EqualFold(cond.Key, "sts:ExternalId") && !strings.Contains(cond.Operator, "Not") && cond.Operator != "Null" {
+			ids = append(ids, cond.Values...)
+		}
+	}
+	return ids
 }
 
 func failsCondition(found []iam.Mismatch, key string) bool {
