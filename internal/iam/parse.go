@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -90,6 +91,27 @@ type value struct {
 	at   int64
 }
 
+// shownBytes is how much of a wrong value a message repeats.
+const shownBytes = 60
+
+// String is v as a message shows it, without what is in an object or an array.
+func (v value) String() string {
+	switch {
+	case v.kind == '{':
+		return "an object"
+	case v.kind == '[':
+		return "an array"
+	}
+	text := v.text
+	if len(text) > shownBytes {
+		text = strings.ToValidUTF8(text[:shownBytes], "") + "…"
+	}
+	if v.kind == '"' {
+		return strconv.Quote(text)
+	}
+	return text
+}
+
 // problem is an error at an offset of the document.
 type problem struct {
 	at  int64
@@ -104,7 +126,7 @@ func problemf(at int64, format string, args ...any) error {
 
 func (p *parser) policy() (*Policy, error) {
 	policy := &Policy{}
-	start, err := p.object("a policy", func(name value) error {
+	start, err := p.object("a policy", `{"Version": "2012-10-17", "Statement": […]}`, func(name value) error {
 		switch name.text {
 		case "Version":
 			v, err := p.string("Version")
@@ -120,7 +142,7 @@ func (p *parser) policy() (*Policy, error) {
 		case "Statement":
 			return p.statements(policy)
 		default:
-			return problemf(name.at, "a policy has no element %q", name.text)
+			return problemf(name.at, "a policy has no element %q: it has Version, Id and Statement", name.text)
 		}
 	})
 	if err != nil {
@@ -152,7 +174,7 @@ func (p *parser) statements(policy *Policy) error {
 // statement reads one statement, and returns where its Sid is.
 func (p *parser) statement(s *Statement) (sidAt int64, err error) {
 	var notPrincipalAt int64
-	start, err := p.object("a statement", func(name value) (err error) {
+	start, err := p.object("a statement", `{"Effect": "Allow", "Action": …, …}`, func(name value) (err error) {
 		switch name.text {
 		case "Sid":
 			var v value
@@ -176,7 +198,7 @@ func (p *parser) statement(s *Statement) (sidAt int64, err error) {
 		case "Condition":
 			s.Condition, err = p.conditions()
 		default:
-			err = problemf(name.at, "a statement has no element %q", name.text)
+			err = problemf(name.at, "a statement has no element %q: it has Sid, Effect, Principal, NotPrincipal, Action, NotAction, Resource, NotResource and Condition", name.text)
 		}
 		return err
 	})
@@ -226,7 +248,7 @@ func (p *parser) principals(element string) (*PrincipalSet, error) {
 		set.AWS = []string{"*"}
 		return set, err
 	}
-	start, err := p.object(element, func(name value) (err error) {
+	start, err := p.object(element, `{"AWS": …}`, func(name value) (err error) {
 		switch name.text {
 		case "AWS":
 			set.AWS, err = p.list("AWS", checkAWSPrincipal)
@@ -252,12 +274,12 @@ func (p *parser) principals(element string) (*PrincipalSet, error) {
 
 func (p *parser) conditions() ([]Condition, error) {
 	var all []Condition
-	_, err := p.object("Condition", func(name value) error {
+	_, err := p.object("Condition", `{"StringEquals": {"sts:ExternalId": "…"}}`, func(name value) error {
 		_, base, _, ok := parseOperator(name.text)
 		if !ok {
 			return problemf(name.at, "there is no condition operator %q", name.text)
 		}
-		_, err := p.object(name.text, func(key value) error {
+		_, err := p.object(name.text, `{"sts:ExternalId": "…"}`, func(key value) error {
 			if !strings.Contains(key.text, ":") {
 				return problemf(key.at, "condition key %q has no prefix like aws: or s3:", key.text)
 			}

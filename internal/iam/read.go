@@ -7,9 +7,9 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// object reads an object, calling member after each name to read what belongs to it, and returns where it starts.
-func (p *parser) object(what string, member func(name value) error) (start int64, err error) {
-	start, err = p.open('{', what, "an object")
+// object reads an object, of which form is an example, calling member after each name to read what belongs to it, and returns where it starts.
+func (p *parser) object(what, form string, member func(name value) error) (start int64, err error) {
+	start, err = p.open('{', what, "an object such as "+form)
 	if err != nil {
 		return 0, err
 	}
@@ -70,7 +70,7 @@ func (p *parser) list(what string, check func(string) error) ([]string, error) {
 func (p *parser) string(what string) (value, error) {
 	v, err := p.read()
 	if err == nil && v.kind != '"' {
-		err = problemf(v.at, "%s must be a string", what)
+		err = problemf(v.at, "%s must be a string, not %s", what, v)
 	}
 	return v, err
 }
@@ -79,7 +79,7 @@ func (p *parser) string(what string) (value, error) {
 func (p *parser) scalar(what string) (value, error) {
 	v, err := p.read()
 	if err == nil && (v.kind == '{' || v.kind == '[' || v.kind == 'n') {
-		err = problemf(v.at, "%s must be a string, a number or a boolean", what)
+		err = problemf(v.at, "%s must be a string, a number or a boolean, not %s", what, v)
 	}
 	return v, err
 }
@@ -101,14 +101,14 @@ func (p *parser) read() (value, error) {
 	return v, nil
 }
 
-// open reads the "{" or "[" that starts a value of that kind.
-func (p *parser) open(kind jsontext.Kind, what, article string) (start int64, err error) {
+// open reads the "{" or "[" that starts a value of that kind, which form describes.
+func (p *parser) open(kind jsontext.Kind, what, form string) (start int64, err error) {
 	if got := p.dec.PeekKind(); got != kind && got != jsontext.KindInvalid {
 		v, err := p.read()
 		if err != nil {
 			return 0, err
 		}
-		return 0, problemf(v.at, "%s must be %s", what, article)
+		return 0, problemf(v.at, "%s must be %s, not %s", what, form, v)
 	}
 	_, err = p.dec.ReadToken()
 	return p.dec.InputOffset() - 1, err
