@@ -86,7 +86,8 @@ func (c *checker) mend(name string) []auditdrain.PolicyEdit {
 	return p.edits()
 }
 
-// mendAll edits until no step is denied, and nothing is left that is dangerous.
+// mendAll edits until no step is denied, and nothing is left that is dangerous in what is for the drain alone. Others'
+// access to the bucket or the key does not end by it.
 func (c *checker) mendAll() []auditdrain.PolicyEdit {
 	p := c.begin()
 rounds:
@@ -100,7 +101,7 @@ rounds:
 		for _, doc := range p.to.docs {
 			findings := p.to.findings(doc)
 			for _, f := range findings {
-				if f.dangerous && p.relieve(f, outcomes, count(findings, f.code)) {
+				if f.dangerous && !f.shared && p.relieve(f, outcomes, count(findings, f.code)) {
 					continue rounds
 				}
 			}
@@ -150,7 +151,7 @@ func (p *progress) relieveTo(dangers int) bool {
 		for _, doc := range p.to.docs {
 			findings := p.to.findings(doc)
 			i := slices.IndexFunc(findings, func(f finding) bool {
-				return f.dangerous && p.relieve(f, before, count(findings, f.code))
+				return f.dangerous && !f.shared && p.relieve(f, before, count(findings, f.code))
 			})
 			if i >= 0 {
 				break

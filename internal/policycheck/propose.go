@@ -204,7 +204,7 @@ func (c *checker) fixCondition(s step, st iam.Statement, kind auditdrain.PolicyK
 		}
 		value = c.drain.ExternalID
 	case kind != auditdrain.PolicyTrust && (key == "kms:viaservice" || key == "kms:calleraccount"):
-		if !all(st.Action, isNeeded("kms:GenerateDataKey")) || kind == auditdrain.PolicyKey && fails(found, "Principal") {
+		if !all(st.Action, isNeeded("kms:GenerateDataKey")) || kind == auditdrain.PolicyKey && (!onlyAWS(st.Principal) || !all(st.Principal.AWS, is(callerARN(s)))) {
 			return change{}
 		}
 		value = c.viaService()

@@ -73,8 +73,6 @@ func (d Drain) commonFacts(caller iam.Principal) facts {
 		"aws:SecureTransport", "true",
 		"aws:CurrentTime", now.Format(time.RFC3339),
 		"aws:EpochTime", fmt.Sprint(now.Unix()),
-		"aws:TokenIssueTime", now.Format(time.RFC3339),
-		"aws:MultiFactorAuthPresent", "false",
 		"aws:PrincipalIsAWSService", "false",
 		"aws:PrincipalAccount", caller.Account,
 	)
@@ -86,7 +84,9 @@ func (d Drain) commonFacts(caller iam.Principal) facts {
 	if caller.RoleARN != "" {
 		f.none("aws:username")
 		f.set("aws:PrincipalArn", caller.RoleARN, "aws:PrincipalType", "AssumedRole")
-	} else {
+		f.set("aws:TokenIssueTime", now.Format(time.RFC3339), "aws:MultiFactorAuthPresent", "false")
+	} else { // with keys that do not expire
+		f.none("aws:TokenIssueTime", "aws:MultiFactorAuthPresent")
 		f.set("aws:PrincipalArn", caller.ARN, "aws:PrincipalType", "User")
 	}
 	return f
@@ -142,6 +142,9 @@ func (c *checker) steps() []step {
 // assumeRole is a caller's assuming the drain's role. With an empty external ID it sends none.
 func (c *checker) assumeRole(caller iam.Principal, externalID string) step {
 	f := c.drain.commonFacts(caller)
+	for _, key := range []string{"aws:federatedprovider", "aws:sourceidentity"} {
+		delete(f, key) // how the platform came by its own session is not known
+	}
 	f.none("sts:ExternalId")
 	if externalID != "" {
 		f.set("sts:ExternalId", externalID)

@@ -18,6 +18,7 @@ type finding struct {
 	code      string
 	text      string // without the full stop
 	dangerous bool
+	shared    bool       // others than the drain may rely on the statement
 	fixes     []proposal // that do away with it, the best first
 }
 
@@ -137,7 +138,19 @@ type watch struct {
 }
 
 func (w *watch) warn(code string, dangerous bool, text string, fixes ...proposal) {
-	w.found = append(w.found, finding{w.doc, w.statement, code, text, dangerous, fixes})
+	shared := w.shared()
+	if dangerous && shared {
+		text += "; others than the drain may rely on the statement, so that no fix changes it: see to it yourself"
+	}
+	w.found = append(w.found, finding{w.doc, w.statement, code, text, dangerous, shared, fixes})
+}
+
+// shared reports whether the statement gives access to a bucket or key, and not to the drain's role alone.
+func (w *watch) shared() bool {
+	if w.doc.kind != auditdrain.PolicyBucket && w.doc.kind != auditdrain.PolicyKey {
+		return false
+	}
+	return !onlyAWS(w.st.Principal) || !all(w.st.Principal.AWS, is(w.drain.Delivery.RoleARN))
 }
 
 // propose proposes an edit of the statement.
@@ -177,6 +190,22 @@ func (c *checker) byStranger(s step) step {
 		s.facts.set("kms:CallerAccount", account)
 	}
 	s.request.Principal, s.request.Context = who, s.facts.context()
+	return s
+}
+
+// byStrangerTo is byStranger from a network that no policy means, unless it means all. It has none of the tags that the
+// statement asks for.
+func (c *checker) byStrangerTo(st iam.Statement, s step) step {
+	s = c.byStranger(s)
+	s.facts["aws:sourceip"] = []string{"240.0.0.1", "3fff::1"} // reserved, and for documentation
+	s.facts.none("aws:SourceVpc", "aws:SourceVpcArn", "aws:SourceVpce", "aws:VpcSourceIp", "aws:VpceAccount", "aws:VpceOrgID", "aws:VpceOrgPaths")
+	s.facts.set("aws:userid", "AROA0000000000000000:session")
+	for _, cond := range st.Condition {
+		if key := strings.ToLower(cond.Key); strings.HasPrefix(key, "aws:principaltag/") {
+			s.facts.none(key)
+		}
+	}
+	s.request.Context = s.facts.context()
 	return s
 }
 
@@ -277,7 +306,7 @@ func (w *watch) everybody() {
 	if w.doc.kind == auditdrain.PolicyKey {
 		s, what = w.dataKey(), "use the key"
 	}
-	if w.st.Principal == nil || !slices.Contains(w.st.Principal.AWS, "*") || !w.lets(w.byStranger(s)) {
+	if w.st.Principal == nil || !slices.Contains(w.st.Principal.AWS, "*") || !w.lets(w.byStrangerTo(w.st, s)) {
 		return
 	}
 	role := w.drain.Delivery.RoleARN

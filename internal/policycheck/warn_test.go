@@ -123,6 +123,16 @@ func TestWarnings(t *testing.T) {
 		{name: "key: everybody of the account", drain: withKey, policies: policies{key: key(`"*"`, `"kms:GenerateDataKey"`, equals(via+", "+caller))}, want: ""},
 		{name: "key: all but some", drain: withKey, policies: policies{key: statements(`{"Effect": "Allow", "Principal": ` + role + `, "NotAction": "kms:Decrypt", "Resource": "*"}`)}, want: "not_action!", edit: `"Action": "kms:GenerateDataKey"`},
 		{name: "bucket: everybody", policies: policies{bucket: statements(`{"Effect": "Allow", "Principal": "*", "Action": "s3:PutObject", "Resource": "arn:aws:s3:::acme/*"}`)}, want: "any_principal!", edit: `"Principal": {"AWS": "` + roleARN + `"}`},
+		{name: "bucket: everybody of a VPC endpoint", policies: policies{bucket: statements(`{"Effect": "Allow", "Principal": "*", "Action": "s3:PutObject", "Resource": "arn:aws:s3:::acme/*", "Condition": {"StringEquals": {"aws:SourceVpce": "vpce-1"}}}`)}, want: ""},
+		{name: "bucket: everybody of a VPC", policies: policies{bucket: statements(`{"Effect": "Allow", "Principal": "*", "Action": "s3:PutObject", "Resource": "arn:aws:s3:::acme/*", "Condition": {"StringLike": {"aws:SourceVpc": "vpc-*"}}}`)}, want: ""},
+		{name: "bucket: everybody of a network", policies: policies{bucket: statements(`{"Effect": "Allow", "Principal": "*", "Action": "s3:PutObject", "Resource": "arn:aws:s3:::acme/*", "Condition": {"IpAddress": {"aws:SourceIp": ["192.0.2.0/24", "2001:db8::/32"]}}}`)}, want: ""},
+		{name: "bucket: everybody of a private network", policies: policies{bucket: statements(`{"Effect": "Allow", "Principal": "*", "Action": "s3:PutObject", "Resource": "arn:aws:s3:::acme/*", "Condition": {"IpAddress": {"aws:VpcSourceIp": "10.0.0.0/8"}}}`)}, want: ""},
+		{name: "bucket: everybody with a tag", policies: policies{bucket: statements(`{"Effect": "Allow", "Principal": "*", "Action": "s3:PutObject", "Resource": "arn:aws:s3:::acme/*", "Condition": {"StringEquals": {"aws:PrincipalTag/team": "logs"}}}`)}, want: ""},
+		{name: "bucket: everybody of the organization", policies: policies{bucket: statements(`{"Effect": "Allow", "Principal": "*", "Action": "s3:PutObject", "Resource": "arn:aws:s3:::acme/*", "Condition": {"StringEquals": {"aws:PrincipalOrgID": "o-1"}}}`)}, want: ""},
+		{name: "bucket: everybody of all networks", policies: policies{bucket: statements(`{"Effect": "Allow", "Principal": "*", "Action": "s3:PutObject", "Resource": "arn:aws:s3:::acme/*", "Condition": {"IpAddress": {"aws:SourceIp": "0.0.0.0/0"}}}`)}, want: "any_principal!"},
+		{name: "bucket: everybody of all IPv6 networks", policies: policies{bucket: statements(`{"Effect": "Allow", "Principal": "*", "Action": "s3:PutObject", "Resource": "arn:aws:s3:::acme/*", "Condition": {"IpAddress": {"aws:SourceIp": "::/0"}}}`)}, want: "any_principal!"},
+		{name: "bucket: everybody but a VPC endpoint", policies: policies{bucket: statements(`{"Effect": "Allow", "Principal": "*", "Action": "s3:PutObject", "Resource": "arn:aws:s3:::acme/*", "Condition": {"StringNotEquals": {"aws:SourceVpce": "vpce-1"}}}`)}, want: "any_principal!"},
+		{name: "key: everybody of a VPC endpoint", drain: withKey, policies: policies{key: key(`"*"`, `"kms:GenerateDataKey"`, equals(via+`, "aws:SourceVpce": "vpce-1"`))}, want: ""},
 		{name: "bucket: everybody reads", policies: policies{bucket: statements(`{"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::acme/*"}`)}, want: ""},
 		{name: "bucket: the role, everything", policies: policies{bucket: statements(`{"Effect": "Allow", "Principal": ` + role + `, "Action": "s3:*", "Resource": "arn:aws:s3:::acme/*"}`)}, want: "s3_wildcard!", edit: `"Action": "s3:PutObject"`},
 		{name: "bucket: the role, all but", policies: policies{bucket: statements(`{"Effect": "Allow", "Principal": ` + role + `, "NotAction": "s3:Get*", "NotResource": "arn:aws:s3:::acme/x/*"}`)}, want: "not_action!", edit: `"Action": "s3:PutObject", "Resource": ` + objects},
@@ -249,6 +259,21 @@ func TestGrantsAreNeeded(t *testing.T) {
 		docs := policies{trust: without(g.TrustPolicy()), permissions: without(g.PermissionsPolicy()), key: without(statements(g.KeyPolicyStatement()))}.documents(d)
 		if r := mustCheck(t, d, docs); r.Result != auditdrain.PolicyAllowed || !slices.ContainsFunc(r.Warnings, func(w auditdrain.PolicyWarning) bool { return strings.Contains(w.Text, key) }) {
 			t.Errorf("without the condition on %s: %s %+v", key, r.Result, r.Warnings)
+		}
+	}
+}
+
+// What others do with a bucket or a key does not end by the fixes, although it can by the edit of a warning.
+func TestFixesLeaveOthersAlone(t *testing.T) {
+	d := testDrain().with(withKey)
+	for name, p := range map[string]policies{
+		"bucket, everybody":         {bucket: statements(`{"Effect": "Allow", "Principal": "*", "Action": "s3:PutObject", "Resource": "arn:aws:s3:::acme/*"}`)},
+		"bucket, the role and more": {bucket: statements(`{"Effect": "Allow", "Principal": {"AWS": ["` + roleARN + `", "arn:aws:iam::111122223333:role/etl"]}, "Action": "s3:*", "Resource": "arn:aws:s3:::acme/*"}`)},
+		"key, the role and more":    {key: statements(rootMayAll(), `{"Effect": "Allow", "Principal": {"AWS": ["`+roleARN+`", "arn:aws:iam::111122223333:role/etl"]}, "Action": "kms:*", "Resource": "*"}`)},
+	} {
+		r := mustCheck(t, d, p.documents(d))
+		if dangerous(r) == nil || r.Warnings[0].Edits == nil || r.Fixes != nil {
+			t.Errorf("%s: warnings %+v, fixes %+v; want a dangerous warning with an edit, and no fix", name, r.Warnings, r.Fixes)
 		}
 	}
 }
