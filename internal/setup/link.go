@@ -49,7 +49,7 @@ func quickCreateURL(v values, templateURL string) string {
 		{"RoleName", v.RoleName(), true},
 		{"RolePath", v.RolePath(), true},
 		{"BucketName", v.Bucket, v.Bucket != ""},
-		{"Prefix", v.Prefix, v.Bucket != ""},
+		{"Prefix", v.PolicyPrefix(), v.Bucket != ""},
 		{"BucketRegion", v.Region, v.Region != ""},
 		{"ObjectAcl", v.ACL(), true},
 		{"KmsKeyArn", v.KMSKeyARN, true},

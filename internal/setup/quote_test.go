@@ -86,10 +86,15 @@ func FuzzURL(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		link := quickCreateURL(values{destination(func(d *Destination) { d.Prefix = s })}, "https://x.s3.amazonaws.com/"+s)
+		v := values{destination(func(d *Destination) { d.Prefix, d.ExternalID = s, s })}
+		link := quickCreateURL(v, "https://x.s3.amazonaws.com/"+s)
 		_, query, ok := strings.Cut(link, "#/stacks/quickcreate?")
 		if !ok {
 			t.Fatal(link)
+		}
+		parameters := 12
+		if s == "" {
+			parameters-- // an external ID that is not known is left out
 		}
 		got := map[string]string{}
 		for pair := range strings.SplitSeq(query, "&") {
@@ -100,7 +105,8 @@ func FuzzURL(f *testing.F) {
 			}
 			got[name] = value
 		}
-		if got["param_Prefix"] != s || got["templateURL"] != "https://x.s3.amazonaws.com/"+s || got["stackName"] != stackName || len(got) != 12 {
+		if got["param_Prefix"] != v.PolicyPrefix() || got["param_ExternalId"] != s || got["templateURL"] != "https://x.s3.amazonaws.com/"+s ||
+			got["stackName"] != stackName || len(got) != parameters {
 			t.Errorf("%q in %s is read as %q", s, link, got)
 		}
 	})

@@ -3,7 +3,8 @@
 // Athena and DuckDB.
 //
 // It guarantees that the same input gives the same bytes; that template, Terraform and script grant exactly what
-// iam.Grant's policies grant; that nothing which is known is left as a placeholder; and that no value, whatever is in it,
+// iam.Grant's policies grant, but for characters of a prefix that IAM takes only as JSON escapes, which CloudFormation and
+// Terraform cannot send: there "?", any one character, stands for each; that nothing which is known is left as a placeholder; and that no value, whatever is in it,
 // gets out of the place it was put into: each is escaped for the language that it stands in.
 package setup
 
@@ -118,6 +119,17 @@ func (v values) BucketEncryption() string {
 
 // keyToCome stands for a key that the script makes.
 const keyToCome = "<your-kms-key-arn>"
+
+// PolicyPrefix is the prefix as CloudFormation can put it into a policy: IAM refuses characters beyond U+00FF that are not
+// escaped (IAM API Reference, PutRolePolicy: PolicyDocument), and "?" is its wildcard for one character.
+func (v values) PolicyPrefix() string {
+	return strings.Map(func(r rune) rune {
+		if r > 0xFF {
+			return '?'
+		}
+		return r
+	}, v.Prefix)
+}
 
 func (v values) Trust() string { return v.TrustPolicy() }
 

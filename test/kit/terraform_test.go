@@ -2,6 +2,7 @@ package kit
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -38,7 +39,19 @@ var functions = map[string]function.Function{
 	"join":       stdlib.JoinFunc,
 	"jsonencode": stdlib.JSONEncodeFunc,
 	"regex":      stdlib.RegexFunc,
-	"one":        oneFunc,
+	// Terraform's takes a pattern between slashes for a regular expression, as the module's is.
+	"replace": function.New(&function.Spec{
+		Params: []function.Parameter{{Name: "str", Type: cty.String}, {Name: "pattern", Type: cty.String}, {Name: "replacement", Type: cty.String}},
+		Type:   function.StaticReturnType(cty.String),
+		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
+			pattern := args[1].AsString()
+			if len(pattern) < 2 || pattern[0] != '/' || pattern[len(pattern)-1] != '/' {
+				return cty.NilVal, fmt.Errorf("%q is no regular expression", pattern)
+			}
+			return stdlib.RegexReplace(args[0], cty.StringVal(pattern[1:len(pattern)-1]), args[2])
+		},
+	}),
+	"one": oneFunc,
 }
 
 // oneFunc is the only element of a list, or null of an empty one.
@@ -208,7 +221,7 @@ func TestTerraform(t *testing.T) {
 			t.Fatal(refused)
 		}
 		samePolicy(t, "trust policy", d.TrustPolicy(), m.attribute("resource aws_iam_role audit_log", "assume_role_policy"))
-		samePolicy(t, "permissions policy", d.PermissionsPolicy(), m.attribute("resource aws_iam_role_policy write", "policy"))
+		samePolicy(t, "permissions policy", unescaped(d.Grant).PermissionsPolicy(), m.attribute("resource aws_iam_role_policy write", "policy"))
 		if got := m.attribute("output role_arn", "value"); got != d.RoleARN {
 			t.Errorf("role %q, want %q", got, d.RoleARN)
 		}
@@ -236,7 +249,7 @@ func TestTerraform(t *testing.T) {
 			d.KMSKeyARN = "arn:" + partition + ":kms:" + d.Region + ":" + account + ":" + createdKey
 			samePolicy(t, "policy of a new key", document(keyAdministration(partition), d.KeyPolicyStatement()), m.attribute("resource aws_kms_key audit_log", "policy"))
 		}
-		samePolicy(t, "permissions policy with a key", d.PermissionsPolicy(), m.attribute("resource aws_iam_role_policy write", "policy"))
+		samePolicy(t, "permissions policy with a key", unescaped(d.Grant).PermissionsPolicy(), m.attribute("resource aws_iam_role_policy write", "policy"))
 		samePolicy(t, "bucket policy", document(tlsOnly(partition, d.Bucket)), m.attribute("resource aws_s3_bucket_policy audit_log", "policy"))
 		sse := m.blocks["resource aws_s3_bucket_server_side_encryption_configuration audit_log"].Body.Blocks[0].Body.Blocks[0].Body
 		if got := m.value(sse.Attributes["kms_master_key_id"].Expr).AsString(); got != d.KMSKeyARN {

@@ -146,6 +146,8 @@ locals {
   bucket_count = var.create_bucket ? 1 : 0
   # At most one: the key that is made here or the one that was named.
   key_arns = concat(aws_kms_key.audit_log[*].arn, [for arn in [var.kms_key_arn] : arn if arn != ""])
+  # IAM refuses characters beyond U+00FF in a policy, and its ? matches any one character.
+  policy_prefix = replace(var.prefix, "/[^\\x{00}-\\x{FF}]/", "?")
   # The role can use the key through S3 in the bucket's region, not by itself.
   via_s3 = {
     StringEquals = {
@@ -206,7 +208,7 @@ resource "aws_iam_role_policy" "write" {
         Effect = "Allow"
         Action = concat(["s3:PutObject"], [for acl in [var.object_acl] : "s3:PutObjectAcl" if acl != "none"])
         # Test deliveries write below test/ at the same place.
-        Resource = "arn:${local.partition}:s3:::${join("/", compact([var.bucket, var.prefix, "*"]))}"
+        Resource = "arn:${local.partition}:s3:::${join("/", compact([var.bucket, local.policy_prefix, "*"]))}"
       }],
       [for arn in local.key_arns : {
         Sid       = "AllowKmsForS3Writes"
