@@ -48,6 +48,10 @@ What kind a FILE is of is found out; where that cannot be, and for a
 permissions boundary, its flag says so. "-" is standard input. Any of them may
 be left out: what they would decide is unknown then.
 
+An edit is a patch. Saved to a file, "patch -p0 <FILE" applies it, in the
+folder where the command was run. That of a policy in the output of a command
+is of the policy by itself, and has another name: output.json#Policy.
+
 Exits with 0 if everything is allowed, with 1 if something is denied or
 unknown, with 2 if that could not be checked. Warnings do not count.`,
 		Example: `  aws iam get-role --role-name audit-drain | auditdrain policy check - permissions.json \
@@ -267,7 +271,7 @@ func printReport(w io.Writer, r auditdrain.PolicyReport, externalID string) erro
 	for _, e := range r.Fixes {
 		if _, ok := shown[e.Patch]; !ok {
 			line("")
-			line("All of %s that is denied or dangerous, in one patch:", e.Document)
+			line("All edits of %s together, of what is denied or dangerous, in one patch:", e.Document)
 			b.WriteString(visiblePatch(e.Patch))
 		}
 	}

@@ -243,3 +243,24 @@ func TestAnotherRole(t *testing.T) {
 		t.Errorf("assumeRole is %s: %s", s.Result, s.Reason)
 	}
 }
+
+// AWS takes no comments, and nobody is told so by a patch.
+func TestNoteOfComments(t *testing.T) {
+	d := testDrain()
+	trust := grantOf(d).TrustPolicy()
+	for name, tt := range map[string]struct {
+		trust string
+		want  bool
+	}{
+		"plain":          {trust, false},
+		"a comment":      {trust + " // ours", true},
+		"trailing comma": {strings.TrimSuffix(strings.TrimSpace(trust), "}") + ",}", true},
+		"only in text":   {strings.Replace(trust, `"Effect"`, `"Sid": "//,]", "Effect"`, 1), false},
+	} {
+		r := mustCheck(t, d, policies{trust: tt.trust}.documents(d))
+		const note = "trust.json has comments or commas behind the last value, which AWS does not take: remove them before use."
+		if got := slices.Contains(r.Notes, note); got != tt.want {
+			t.Errorf("%s: notes %q", name, r.Notes)
+		}
+	}
+}

@@ -2,6 +2,7 @@ package policycheck
 
 import (
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -208,8 +209,26 @@ func (e *editor) removePart(n *node, i int) {
 	e.spliceAll(all)
 }
 
+// fileName is what patches of the document are of. A policy that is only a part of a file has another name than that.
+func (d *document) fileName() string {
+	name := filepath.Clean(d.name)
+	if d.from == "" {
+		return name
+	}
+	part := "Policy"
+	for _, out := range outputs {
+		if out.command == d.from {
+			part = out.path[len(out.path)-1]
+		}
+	}
+	return name + "#" + part
+}
+
 // patch is a unified diff.
 func patch(name, before, after string) string {
+	if strings.ContainsAny(name, " \t") {
+		name += "\t" // where the name ends, to GNU patch
+	}
 	text, err := udiff.ToUnified(name, name, before, udiff.Lines(before, after), udiff.DefaultContextLines)
 	if err != nil {
 		panic(fmt.Sprintf("policycheck: diff of %s: %v", name, err)) // its edits fit its own text

@@ -110,3 +110,21 @@ func TestQuote(t *testing.T) {
 		t.Errorf("quote = %s, want %s", got, want)
 	}
 }
+
+// Patches are of files that are there, by names that GNU patch reads.
+func TestPatchNames(t *testing.T) {
+	for _, tt := range []struct{ name, from, want string }{
+		{"trust.json", "", "trust.json"},
+		{"./aws/../trust.json", "", "trust.json"},
+		{"my trust.json", "", "my trust.json\t"},
+		{"trust.json", "aws iam get-role", "trust.json#AssumeRolePolicyDocument"},
+		{"my.json", "aws kms get-key-policy", "my.json#Policy"},
+		{"b.json", "aws s3api get-bucket-policy or aws kms get-key-policy", "b.json#Policy"},
+	} {
+		d := &document{name: tt.name, from: tt.from}
+		want := "--- " + tt.want + "\n+++ " + tt.want + "\n"
+		if got := patch(d.fileName(), "a\n", "b\n"); !strings.HasPrefix(got, want) {
+			t.Errorf("%s of %q: %q, want %q", tt.name, tt.from, got, want)
+		}
+	}
+}

@@ -56,7 +56,7 @@ func (p *progress) edits() []auditdrain.PolicyEdit {
 		edits = append(edits, auditdrain.PolicyEdit{
 			Document: before.name,
 			Summary:  sentence(strings.Join(p.summaries[i], "; ")),
-			Patch:    patch(before.name, before.text, after.text),
+			Patch:    patch(before.fileName(), before.text, after.text),
 			Fixed:    after.text,
 		})
 	}
@@ -94,7 +94,7 @@ rounds:
 	for range maxRounds {
 		outcomes := p.to.outcomes()
 		for i, o := range outcomes {
-			if o.result == auditdrain.PolicyDenied && !(o.explicit && p.to.setting(p.to.tasks[i]) != nil) && p.advanceSafely(i, outcomes) {
+			if o.result == auditdrain.PolicyDenied && !p.to.hasSetting(i, o) && p.advanceSafely(i, outcomes) {
 				continue rounds
 			}
 		}
@@ -109,6 +109,15 @@ rounds:
 		break
 	}
 	return p.edits()
+}
+
+// hasSetting reports whether a Deny is better met by changing the drain.
+func (c *checker) hasSetting(i int, o outcome) bool {
+	if !o.explicit {
+		return false
+	}
+	setting, _ := c.setting(c.tasks[i])
+	return setting != nil
 }
 
 // advance makes the first edit that takes a step nearer to being allowed, none of the others further away, and leaves no
@@ -197,8 +206,21 @@ func firstWorse(before, after []outcome) int {
 	return -1
 }
 
-// setting returns the one field of the drain that, changed, makes a policy allow a step: policies can demand headers.
-func (c *checker) setting(s step) *auditdrain.DrainSetting {
+// headers are the fields of a drain that policies can demand, as headers of its requests, and the values to try.
+var headers = []struct {
+	key, field string
+	values     []string
+	set        func(*auditdrain.Delivery, string)
+}{
+	// AES256 would override a bucket that encrypts with a key by default, and nobody would notice.
+	{"s3:x-amz-server-side-encryption", "serverSideEncryption", []string{"aws:kms", "AES256", "aws:kms:dsse", ""}, func(d *auditdrain.Delivery, v string) { d.ServerSideEncryption = v }},
+	// The first is the one that buckets without ACLs take, too.
+	{"s3:x-amz-acl", "objectAcl", []string{"bucket-owner-full-control", "bucket-owner-read", "private", ""}, func(d *auditdrain.Delivery, v string) { d.ObjectACL = v }},
+}
+
+// setting returns the one field of the drain that, changed, makes the policies allow a step, and the steps that they
+// deny to the drain only then: a value without such is preferred.
+func (c *checker) setting(s step) (*auditdrain.DrainSetting, []step) {
 	var keys []string
 	for _, doc := range c.asked(s) {
 		for _, st := range doc.policy.Statements {
@@ -207,29 +229,54 @@ func (c *checker) setting(s step) *auditdrain.DrainSetting {
 			}
 		}
 	}
-	try := func(field string, values []string, set func(*auditdrain.Delivery, string)) *auditdrain.DrainSetting {
-		for _, value := range values {
+	var found *auditdrain.DrainSetting
+	var further []step
+	for _, h := range headers {
+		if !slices.Contains(keys, h.key) {
+			continue
+		}
+		for _, value := range h.values {
 			d := c.drain
-			set(&d.Delivery, value)
+			h.set(&d.Delivery, value)
 			if d.KMSKeyARN != "" && d.Delivery.ValidateKMSKeyARN(d.KMSKeyARN) != nil {
 				continue
 			}
 			other := newChecker(d, c.role, c.docs)
-			for _, t := range other.tasks {
-				if t.name == s.name && t.request.Resource == s.request.Resource && other.decide(t).distance == 0 {
-					return &auditdrain.DrainSetting{Field: field, Value: value}
-				}
+			if !other.allows(s) {
+				continue
+			}
+			denied := other.deniedBeside(c)
+			if found == nil || len(denied) < len(further) {
+				found, further = &auditdrain.DrainSetting{Field: h.field, Value: value}, denied
+			}
+			if len(further) == 0 {
+				return found, nil
 			}
 		}
-		return nil
 	}
-	var found *auditdrain.DrainSetting
-	if slices.Contains(keys, "s3:x-amz-server-side-encryption") {
-		found = try("serverSideEncryption", append(slices.Clone(auditdrain.Encryptions), ""), func(d *auditdrain.Delivery, v string) { d.ServerSideEncryption = v })
+	return found, further
+}
+
+// allows reports whether the step of another drain is allowed to this one for sure.
+func (c *checker) allows(s step) bool {
+	return slices.ContainsFunc(c.tasks, func(t step) bool {
+		return t.name == s.name && t.request.Resource == s.request.Resource && c.decide(t).distance == 0
+	})
+}
+
+// deniedBeside are the steps that are denied, but not to another drain.
+func (c *checker) deniedBeside(other *checker) []step {
+	var already []string
+	for _, t := range other.tasks {
+		if other.decide(t).result == auditdrain.PolicyDenied {
+			already = append(already, t.name)
+		}
 	}
-	if found == nil && slices.Contains(keys, "s3:x-amz-acl") {
-		// The first is the one that buckets without ACLs take, too.
-		found = try("objectAcl", []string{"bucket-owner-full-control", "bucket-owner-read", "private", ""}, func(d *auditdrain.Delivery, v string) { d.ObjectACL = v })
+	var denied []step
+	for _, t := range c.tasks {
+		if !slices.Contains(already, t.name) && c.decide(t).result == auditdrain.PolicyDenied {
+			denied, already = append(denied, t), append(already, t.name)
+		}
 	}
-	return found
+	return denied
 }

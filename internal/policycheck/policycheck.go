@@ -172,7 +172,14 @@ func (c *checker) stepReport(s step, o outcome) auditdrain.PolicyStep {
 	}
 	if o.result == auditdrain.PolicyDenied {
 		answer.Near = c.nearMisses(s, o)
-		answer.Setting = c.setting(s)
+		var further []step
+		if answer.Setting, further = c.setting(s); further != nil {
+			var actions []string
+			for _, t := range further {
+				actions = append(actions, t.request.Action)
+			}
+			answer.Reason += fmt.Sprintf(" With %s %q the drain needs further permissions: %s.", answer.Setting.Field, answer.Setting.Value, listed(actions, "and"))
+		}
 		if answer.Setting == nil || !o.explicit { // who demands a header had better get it
 			answer.Edits = c.mend(s.name)
 		}
@@ -196,6 +203,11 @@ func (c *checker) notes() []string {
 	}
 	if c.drain.KMSKeyARN == "" && c.drain.Delivery.ServerSideEncryption != "AES256" {
 		notes = append(notes, "If the bucket encrypts with a customer managed KMS key, give the key's ARN to have that checked, too.")
+	}
+	for _, doc := range c.docs {
+		if plain, syntax := plainJSON(doc.text); syntax == nil && plain != doc.text {
+			notes = append(notes, fmt.Sprintf("%s has comments or commas behind the last value, which AWS does not take: remove them before use.", doc.name))
+		}
 	}
 	return append(notes, "Policies of the AWS organization (SCPs and RCPs) are not looked at.")
 }

@@ -101,11 +101,6 @@ type change struct {
 	apply   func(e *editor, statement int)
 }
 
-// fails reports whether one of the elements is among those that do not match.
-func fails(found []iam.Mismatch, elements ...string) bool {
-	return slices.ContainsFunc(found, func(m iam.Mismatch) bool { return slices.Contains(elements, m.Element) })
-}
-
 func (c *checker) fixPrincipal(s step, st iam.Statement, kind auditdrain.PolicyKind, found []iam.Mismatch) change {
 	if !onlyAWS(st.Principal) {
 		return change{}
