@@ -219,7 +219,7 @@ var headers = []struct {
 }
 
 // setting returns the one field of the drain that, changed, makes the policies allow a step, and the steps that they
-// deny to the drain only then: a value without such is preferred.
+// deny to the drain only then. The fewer are denied with a value, the better.
 func (c *checker) setting(s step) (*auditdrain.DrainSetting, []step) {
 	var keys []string
 	for _, doc := range c.asked(s) {
@@ -230,7 +230,7 @@ func (c *checker) setting(s step) (*auditdrain.DrainSetting, []step) {
 		}
 	}
 	var found *auditdrain.DrainSetting
-	var further []step
+	var remaining []step // denied with it
 	for _, h := range headers {
 		if !slices.Contains(keys, h.key) {
 			continue
@@ -245,16 +245,16 @@ func (c *checker) setting(s step) (*auditdrain.DrainSetting, []step) {
 			if !other.allows(s) {
 				continue
 			}
-			denied := other.deniedBeside(c)
-			if found == nil || len(denied) < len(further) {
-				found, further = &auditdrain.DrainSetting{Field: h.field, Value: value}, denied
+			if denied := other.denied(); found == nil || len(denied) < len(remaining) {
+				found, remaining = &auditdrain.DrainSetting{Field: h.field, Value: value}, denied
 			}
-			if len(further) == 0 {
+			if len(remaining) == 0 {
 				return found, nil
 			}
 		}
 	}
-	return found, further
+	before := c.denied()
+	return found, slices.DeleteFunc(remaining, func(t step) bool { return named(before, t) })
 }
 
 // allows reports whether the step of another drain is allowed to this one for sure.
@@ -264,19 +264,18 @@ func (c *checker) allows(s step) bool {
 	})
 }
 
-// deniedBeside are the steps that are denied, but not to another drain.
-func (c *checker) deniedBeside(other *checker) []step {
-	var already []string
-	for _, t := range other.tasks {
-		if other.decide(t).result == auditdrain.PolicyDenied {
-			already = append(already, t.name)
-		}
-	}
+// denied are the steps that are, each name once.
+func (c *checker) denied() []step {
 	var denied []step
 	for _, t := range c.tasks {
-		if !slices.Contains(already, t.name) && c.decide(t).result == auditdrain.PolicyDenied {
-			denied, already = append(denied, t), append(already, t.name)
+		if !named(denied, t) && c.decide(t).result == auditdrain.PolicyDenied {
+			denied = append(denied, t)
 		}
 	}
 	return denied
+}
+
+// named reports whether one of the steps has the name of another.
+func named(steps []step, other step) bool {
+	return slices.ContainsFunc(steps, func(t step) bool { return t.name == other.name })
 }

@@ -173,7 +173,7 @@ func (c *checker) stepReport(s step, o outcome) auditdrain.PolicyStep {
 	if o.result == auditdrain.PolicyDenied {
 		answer.Near = c.nearMisses(s, o)
 		var further []step
-		if answer.Setting, further = c.setting(s); further != nil {
+		if answer.Setting, further = c.setting(s); len(further) > 0 {
 			var actions []string
 			for _, t := range further {
 				actions = append(actions, t.request.Action)
