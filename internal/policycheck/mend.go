@@ -153,24 +153,31 @@ func (p *progress) advanceSafely(i int, before []outcome) bool {
 	return false
 }
 
-// relieveTo does away with dangerous findings until there are no more than that.
+// relieveTo does away with dangerous findings until there are no more than that. In place of one there can be another
+// that it hid.
 func (p *progress) relieveTo(dangers int) bool {
-	for p.to.dangers() > dangers {
-		before, had := p.to.outcomes(), p.to.dangers()
-		for _, doc := range p.to.docs {
-			findings := p.to.findings(doc)
-			i := slices.IndexFunc(findings, func(f finding) bool {
-				return f.dangerous && !f.shared && p.relieve(f, before, count(findings, f.code))
-			})
-			if i >= 0 {
-				break
-			}
+	for range maxRestores {
+		if p.to.dangers() <= dangers {
+			return true
 		}
-		if p.to.dangers() >= had {
+		if !p.relieveOne() {
 			return false
 		}
 	}
-	return true
+	return p.to.dangers() <= dangers
+}
+
+func (p *progress) relieveOne() bool {
+	before := p.to.outcomes()
+	for _, doc := range p.to.docs {
+		findings := p.to.findings(doc)
+		for _, f := range findings {
+			if f.dangerous && !f.shared && p.relieve(f, before, count(findings, f.code)) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // helps tries an edit, and reports whether it takes a step nearer to being allowed and none of the others further away.
