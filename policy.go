@@ -68,7 +68,9 @@ type PolicyReport struct {
 	// in a policy that was not given.
 	Notes []string `json:"notes,omitempty"`
 	// Fixes are the edits of all denied steps and dangerous warnings
-	// together, one for each document that has to change.
+	// together, one for each document that has to change. Statements of a
+	// bucket or key policy that are not for the role alone are left as they
+	// are: others may need them.
 	Fixes []PolicyEdit `json:"fixes,omitempty"`
 }
 

@@ -193,18 +193,13 @@ func (c *checker) byStranger(s step) step {
 	return s
 }
 
-// byStrangerTo is byStranger from a network that no policy means, unless it means all. It has none of the tags that the
-// statement asks for.
-func (c *checker) byStrangerTo(st iam.Statement, s step) step {
+// byStrangerFrom is byStranger from a network that no policy means, unless it means all. What tags a stranger's role has
+// is the stranger's to choose.
+func (c *checker) byStrangerFrom(s step) step {
 	s = c.byStranger(s)
 	s.facts["aws:sourceip"] = []string{"240.0.0.1", "3fff::1"} // reserved, and for documentation
 	s.facts.none("aws:SourceVpc", "aws:SourceVpcArn", "aws:SourceVpce", "aws:VpcSourceIp", "aws:VpceAccount", "aws:VpceOrgID", "aws:VpceOrgPaths")
 	s.facts.set("aws:userid", "AROA0000000000000000:session")
-	for _, cond := range st.Condition {
-		if key := strings.ToLower(cond.Key); strings.HasPrefix(key, "aws:principaltag/") {
-			s.facts.none(key)
-		}
-	}
 	s.request.Context = s.facts.context()
 	return s
 }
@@ -306,7 +301,7 @@ func (w *watch) everybody() {
 	if w.doc.kind == auditdrain.PolicyKey {
 		s, what = w.dataKey(), "use the key"
 	}
-	if w.st.Principal == nil || !slices.Contains(w.st.Principal.AWS, "*") || !w.lets(w.byStrangerTo(w.st, s)) {
+	if w.st.Principal == nil || !slices.Contains(w.st.Principal.AWS, "*") || !w.lets(w.byStrangerFrom(s)) {
 		return
 	}
 	role := w.drain.Delivery.RoleARN
