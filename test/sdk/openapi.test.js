@@ -54,7 +54,9 @@ describe("/openapi.json", () => {
     for (const [path, { get }] of Object.entries(document.paths)) {
       const schema = get?.responses["200"].content?.["application/json"].schema;
       if (!schema) continue;
-      const answer = await demo.call("GET", path.replace("{id}", drains[0].id).replace("{idOrSlug}", team.slug) + `?includeMetadata=true&teamId=${team.id}`);
+      const values = { includeMetadata: "true", teamId: team.id };
+      const query = new URLSearchParams((get.parameters ?? []).filter(({ name }) => name in values).map(({ name }) => [name, values[name]]));
+      const answer = await demo.call("GET", `${path.replace("{id}", drains[0].id).replace("{idOrSlug}", team.slug)}?${query}`);
       const validate = ajv.compile({ $ref: `api${schema.$ref}` });
       assert.ok(validate(answer), `${path}: ${ajv.errorsText(validate.errors)}\n${JSON.stringify(answer)}`);
       described++;
