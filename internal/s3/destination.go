@@ -51,6 +51,21 @@ type Destination struct {
 // Open returns the destination of a drain whose delivery has been validated.
 // It makes no call. The drain may have no ID yet, for a test.
 func (c *Client) Open(d auditdrain.Drain, opts Options) (*Destination, error) {
+	name := "auditdrain-test"
+	if d.ID != "" {
+		name = "auditdrain-" + d.ID
+	}
+	dest, err := c.open(d, name, sessionDuration, iam.GrantFor(d.Delivery).SessionPolicy())
+	if err != nil {
+		return nil, err
+	}
+	dest.test = opts.Test
+	dest.unconditional.Store(opts.Unconditional)
+	return dest, nil
+}
+
+// open returns a destination whose session has that name, duration and policy.
+func (c *Client) open(d auditdrain.Drain, name string, duration time.Duration, policy string) (*Destination, error) {
 	role, ok := auditdrain.ParseRoleARN(d.Delivery.RoleARN)
 	if !ok {
 		return nil, auditdrain.Errorf(auditdrain.CodeBadRequest, "delivery.roleArn: %q is not an IAM role ARN", d.Delivery.RoleARN)
@@ -59,19 +74,9 @@ func (c *Client) Open(d auditdrain.Drain, opts Options) (*Destination, error) {
 	if err != nil {
 		return nil, err
 	}
-	name := "auditdrain-test"
-	if d.ID != "" {
-		name = "auditdrain-" + d.ID
-	}
+	in := assumeInput(d, name, c.namespace.ExternalID(d.TeamID), duration, policy)
 	region := c.stsRegion(d.Delivery.Region)
-	in := &sts.AssumeRoleInput{
-		RoleArn:         aws.String(d.Delivery.RoleARN),
-		RoleSessionName: aws.String(name),
-		ExternalId:      aws.String(c.namespace.ExternalID(d.TeamID)),
-		DurationSeconds: aws.Int32(int32(sessionDuration / time.Second)),
-		Policy:          aws.String(iam.GrantFor(d.Delivery).SessionPolicy()),
-	}
-	dest := &Destination{
+	return &Destination{
 		client:     c,
 		delivery:   d.Delivery,
 		base:       base,
@@ -81,10 +86,22 @@ func (c *Client) Open(d auditdrain.Drain, opts Options) (*Destination, error) {
 			return c.assumeRole(ctx, c.caller, region, in)
 		}),
 		signer: v4.NewSigner(),
-		test:   opts.Test,
+	}, nil
+}
+
+// assumeInput asks for a session of d's role, without an external ID if that
+// is "".
+func assumeInput(d auditdrain.Drain, name, externalID string, duration time.Duration, policy string) *sts.AssumeRoleInput {
+	in := &sts.AssumeRoleInput{
+		RoleArn:         aws.String(d.Delivery.RoleARN),
+		RoleSessionName: aws.String(name),
+		DurationSeconds: aws.Int32(int32(duration / time.Second)),
+		Policy:          aws.String(policy),
 	}
-	dest.unconditional.Store(opts.Unconditional)
-	return dest, nil
+	if externalID != "" {
+		in.ExternalId = aws.String(externalID)
+	}
+	return in
 }
 
 // endpoint returns where d's bucket is, by the SDK's rules: in the bucket's

@@ -2,11 +2,7 @@ package s3
 
 import (
 	"context"
-	"fmt"
 	"time"
-
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"github.com/auditdrain/auditdrain"
 	"github.com/auditdrain/auditdrain/internal/iam"
@@ -50,15 +46,7 @@ func (c *Client) Test(ctx context.Context, d auditdrain.Drain, e auditdrain.Even
 // meaning none, and throws the session away. It returns nil if so. Other errors
 // than refusals are *Error too.
 func (c *Client) Assume(ctx context.Context, d auditdrain.Drain, externalID string) error {
-	in := &sts.AssumeRoleInput{
-		RoleArn:         aws.String(d.Delivery.RoleARN),
-		RoleSessionName: aws.String(probeSession),
-		DurationSeconds: aws.Int32(int32(probeDuration / time.Second)),
-		Policy:          aws.String(denyAll), // should anybody get hold of the session
-	}
-	if externalID != "" {
-		in.ExternalId = aws.String(externalID)
-	}
+	in := assumeInput(d, probeSession, externalID, probeDuration, denyAll) // should anybody get hold of the session
 	_, err := c.assumeRole(ctx, c.caller, c.stsRegion(d.Delivery.Region), in)
 	return err
 }
@@ -84,28 +72,16 @@ var rehearsalBody = []byte("This object was not meant to be written: auditdrain 
 // permitted, and with 400 BadDigest if it is. A store that looks at neither of
 // the two checksums would write the object: a line of text.
 func (c *Client) Rehearse(d auditdrain.Drain) (func(ctx context.Context, delivery auditdrain.Delivery, key string) error, error) {
-	dest, err := c.Open(d, Options{Test: true})
+	grant := iam.GrantFor(d.Delivery)
+	grant.Prefix, grant.ObjectACL = "", true
+	dest, err := c.open(d, probeSession, probeDuration, grant.SessionPolicy())
 	if err != nil {
 		return nil, err
 	}
-	role, _ := auditdrain.ParseRoleARN(d.Delivery.RoleARN) // Open has
-	dest.sessionARN = fmt.Sprintf("arn:%s:sts::%s:assumed-role/%s/%s", role.Partition, role.Account, role.Name, probeSession)
-	grant := iam.GrantFor(d.Delivery)
-	grant.Prefix, grant.ObjectACL = "", true
-	in := &sts.AssumeRoleInput{
-		RoleArn:         aws.String(d.Delivery.RoleARN),
-		RoleSessionName: aws.String(probeSession),
-		ExternalId:      aws.String(c.namespace.ExternalID(d.TeamID)),
-		DurationSeconds: aws.Int32(int32(probeDuration / time.Second)),
-		Policy:          aws.String(grant.SessionPolicy()),
-	}
-	session := newSession(c.serverNow, func(ctx context.Context) (aws.Credentials, error) {
-		return c.assumeRole(ctx, c.caller, c.stsRegion(d.Delivery.Region), in)
-	})
 	return func(ctx context.Context, delivery auditdrain.Delivery, key string) error {
 		ctx, cancel := context.WithTimeout(ctx, putTimeout)
 		defer cancel()
-		creds, err := session.credentials(ctx)
+		creds, err := dest.session.credentials(ctx)
 		if err != nil {
 			return dest.noSession(err, key)
 		}
