@@ -98,7 +98,7 @@ func (c *call) authorizeS3(b Bucket, action, key string, context map[string][]st
 func (c *call) authorizeKMS(b Bucket, action, keyID, objectARN string) (string, error) {
 	arn := keyID
 	if !kmsARNRE.MatchString(arn) {
-		name, _ := partition(b.Region)
+		name, _ := iam.Partition(b.Region)
 		arn = "arn:" + name + ":kms:" + b.Region + ":" + c.who.principal.Account + ":key/" + keyID
 	}
 	if region := arnRegion(arn); region != b.Region {
@@ -109,7 +109,7 @@ func (c *call) authorizeKMS(b Bucket, action, keyID, objectARN string) (string, 
 	if !ok && owner == c.who.principal.Account {
 		return "", refusal(http.StatusBadRequest, "KMS.NotFoundException", "Key '"+arn+"' does not exist")
 	} // the key of another account, if it does not exist, is one that nobody may use
-	_, suffix := partition(b.Region)
+	_, suffix := iam.Partition(b.Region)
 	d := c.authorize(action, arn, map[string][]string{
 		"kms:ViaService":                   {"s3." + b.Region + "." + suffix},
 		"kms:CallerAccount":                {c.who.principal.Account},

@@ -8,6 +8,8 @@ import (
 	"net"
 	"net/http"
 	"strings"
+
+	"github.com/auditdrain/auditdrain/internal/iam"
 )
 
 func (c *call) headBucket(b Bucket) (reply, error) {
@@ -82,7 +84,7 @@ func (c *call) createBucket(body []byte) (reply, error) {
 }
 
 func bucketARN(b Bucket) string {
-	name, _ := partition(b.Region)
+	name, _ := iam.Partition(b.Region)
 	return "arn:" + name + ":s3:::" + b.Name
 }
 

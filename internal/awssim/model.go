@@ -331,7 +331,7 @@ type caller struct {
 // do not know each other's.
 func (s *Sim) secretFor(accessKey, region string) (caller, Credentials, bool) {
 	who, creds, ok := s.holder(accessKey)
-	if name, _ := partition(region); !ok || !strings.HasPrefix(who.principal.ARN, "arn:"+name+":") {
+	if name, _ := iam.Partition(region); !ok || !strings.HasPrefix(who.principal.ARN, "arn:"+name+":") {
 		return caller{}, Credentials{}, false
 	}
 	return who, creds, true
@@ -397,24 +397,6 @@ func resourceType(arn string) string {
 func uniqueID(prefix, arn string) string {
 	sum := sha256.Sum256([]byte(arn))
 	return prefix + base32.StdEncoding.EncodeToString(sum[:])[:17]
-}
-
-// partition returns the AWS partition of a region, and its DNS suffix.
-func partition(region string) (name, suffix string) {
-	for _, p := range []struct{ prefix, name, suffix string }{
-		{"cn-", "aws-cn", "amazonaws.com.cn"},
-		{"us-gov-", "aws-us-gov", "amazonaws.com"},
-		{"us-isob-", "aws-iso-b", "sc2s.sgov.gov"},
-		{"us-isof-", "aws-iso-f", "csp.hci.ic.gov"},
-		{"eu-isoe-", "aws-iso-e", "cloud.adc-e.uk"},
-		{"us-iso-", "aws-iso", "c2s.ic.gov"},
-		{"eusc-", "aws-eusc", "amazonaws.eu"},
-	} {
-		if strings.HasPrefix(region, p.prefix) {
-			return p.name, p.suffix
-		}
-	}
-	return "aws", "amazonaws.com"
 }
 
 // optInRegions are those that an account must enable before it can use them:

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/auditdrain/auditdrain/internal/iam"
 )
 
 const (
@@ -105,7 +107,7 @@ func (c *call) doS3() (reply, error) {
 	b, exists := c.sim.bucket(c.s3.bucket)
 	creating := c.s3.op == "CreateBucket"
 	if exists && !creating && c.s3.region != "" && c.s3.region != b.Region {
-		_, suffix := partition(b.Region)
+		_, suffix := iam.Partition(b.Region)
 		return reply{}, refusal(http.StatusMovedPermanently, "PermanentRedirect",
 			"The bucket you are attempting to access must be addressed using the specified endpoint. Please send all future requests to this endpoint.",
 			Element{"Endpoint", b.Name + ".s3." + b.Region + "." + suffix}, Element{"Bucket", b.Name}).
