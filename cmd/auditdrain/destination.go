@@ -94,13 +94,10 @@ var writerRE = regexp.MustCompile(`^arn:aws[a-z0-9-]*:iam::\d{12}:(role|user)/[\
 // externalIDRE is what sts:AssumeRole takes, between 2 and 1224 of it.
 var externalIDRE = regexp.MustCompile(`^[A-Za-z0-9_+=,.@:/-]+$`)
 
-// grant returns what the role has to be granted, with a field empty where its
-// flag was not given. Its errors are usage errors.
-func (f *destinationFlags) grant() (iam.Grant, error) {
-	d, err := f.delivery()
-	if err != nil {
-		return iam.Grant{}, err
-	}
+// grant returns what the role has to be granted for what delivery has
+// returned, with a field empty where its flag was not given. Its errors are
+// usage errors.
+func (f *destinationFlags) grant(d auditdrain.Delivery) (iam.Grant, error) {
 	if f.writerRoleARN != "" && !writerRE.MatchString(f.writerRoleARN) {
 		return iam.Grant{}, usagef("--writer-role-arn: %q is not the ARN of an IAM role or user, such as arn:aws:iam::123456789012:role/auditdrain-writer", f.writerRoleARN)
 	}

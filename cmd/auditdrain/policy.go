@@ -77,7 +77,7 @@ func (f *policyFlags) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	grant, err := f.grant()
+	grant, err := f.grant(delivery)
 	if err != nil {
 		return err
 	}

@@ -148,7 +148,11 @@ func (f *setupFlags) withoutService(cmd *cobra.Command) (auditdrain.Setup, error
 	case f.externalID != "":
 		f.team = "" // of the environment, maybe, and maybe a slug
 	}
-	grant, err := f.grant()
+	delivery, err := f.delivery()
+	if err != nil {
+		return auditdrain.Setup{}, err
+	}
+	grant, err := f.grant(delivery)
 	if err != nil {
 		return auditdrain.Setup{}, err
 	}

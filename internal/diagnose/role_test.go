@@ -90,6 +90,20 @@ func TestRoleCheckFootprint(t *testing.T) {
 	}
 }
 
+// Where unsafe roles are refused, a test looks at the role first, and not again.
+func TestRefuseUnsafeFootprint(t *testing.T) {
+	w := newWorld(t, false, prefix)
+	tester, _ := w.tester(t)
+	tester.RefuseUnsafe = true
+	if result, err := tester.Test(t.Context(), w.drain, event()); err != nil || result.Key == "" || result.RoleCheck.WithoutExternalID != refused {
+		t.Fatalf("%+v, %v", result, err)
+	}
+	calls := slices.DeleteFunc(w.calls.All("AssumeRole"), func(c awssim.Call) bool { return c.RoleARN != roleARN || c.Code == "" })
+	if len(calls) != 3 {
+		t.Errorf("%d calls were refused, want 3", len(calls))
+	}
+}
+
 // A store that is compatible with S3 says no more than "Access Denied", and
 // nothing is called confirmed that is not.
 func TestCompatibleStore(t *testing.T) {

@@ -41,8 +41,9 @@ const furtherCalls = 20 * time.Second
 // narrow down why; if they show that it is permitted by now, it is written
 // after all. The error is ours; what AWS refused is a result.
 func (t Tester) Test(ctx context.Context, d auditdrain.Drain, e auditdrain.Event) (auditdrain.DrainTestResult, error) {
+	var check auditdrain.RoleCheck
 	if t.RefuseUnsafe {
-		if check := t.CheckRole(ctx, d); check.Unsafe {
+		if check = t.CheckRole(ctx, d); check.Unsafe {
 			return auditdrain.DrainTestResult{Status: "error", Error: check.Text, Endpoint: d.Delivery.Endpoint, RoleCheck: &check}, nil
 		}
 	}
@@ -57,16 +58,12 @@ func (t Tester) Test(ctx context.Context, d auditdrain.Drain, e auditdrain.Event
 	}
 	ctx, cancel := context.WithTimeout(ctx, furtherCalls)
 	defer cancel()
-	var check auditdrain.RoleCheck
-	switch {
-	case !refused || answer.Service == "s3":
+	bySTS := refused && answer.Service == "sts"
+	// Without a refusal of AssumeRole, STS decides nothing just now.
+	if !t.RefuseUnsafe && (!bySTS || answer.Code == "AccessDenied") {
 		check = t.CheckRole(ctx, d)
-	case answer.Code == "AccessDenied":
-		check = t.CheckRole(ctx, d)
-		if !check.Unsafe { // it refuses everybody, and so says nothing of others
-			check = t.roleCheck(d, auditdrain.RoleUnknown, auditdrain.RoleUnknown)
-		}
-	default: // STS decides nothing just now
+	}
+	if bySTS && !check.Unsafe { // it refuses everybody, and so says nothing of others
 		check = t.roleCheck(d, auditdrain.RoleUnknown, auditdrain.RoleUnknown)
 	}
 	result.RoleCheck = &check
