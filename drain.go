@@ -63,10 +63,20 @@ type ProjectAccess struct {
 // DrainMetadata is how a drain is doing, as of now.
 type DrainMetadata struct {
 	BacklogEvents       uint64 `json:"backlogEvents"`
+	BacklogBytes        uint64 `json:"backlogBytes"`
 	OldestUndeliveredAt int64  `json:"oldestUndeliveredAt,omitempty"` // Unix ms, when it was accepted
 	Delivered           uint64 `json:"delivered"`
-	Failed              uint64 `json:"failed"`
+	Failed              uint64 `json:"failed"`                   // attempts, not events
+	Skipped             uint64 `json:"skipped,omitempty"`        // events that were given up
 	LastDeliveryAt      int64  `json:"lastDeliveryAt,omitempty"` // Unix ms
+	LastErrorAt         int64  `json:"lastErrorAt,omitempty"`    // Unix ms
+	// LastErrorEvent is the ID of the event whose delivery failed so.
+	LastErrorEvent string `json:"lastErrorEvent,omitempty"`
+	// LastErrorRequestID is AWS's, to be found in CloudTrail.
+	LastErrorRequestID string `json:"lastErrorRequestId,omitempty"`
+	NextAttemptAt      int64  `json:"nextAttemptAt,omitempty"`    // Unix ms, of a drain that waits
+	Window             int    `json:"window,omitempty"`           // writes that may be under way at once
+	SessionExpiresAt   int64  `json:"sessionExpiresAt,omitempty"` // Unix ms
 }
 
 // AuditLogSchemas is the one value that a drain's Schemas may have.
@@ -122,8 +132,23 @@ type DeliveryState struct {
 	LastDeliveryAt int64  `json:"lastDeliveryAt"` // Unix ms
 	FirstErrorAt   int64  `json:"firstErrorAt"`   // Unix ms; not 0 means errored
 	LastError      string `json:"lastError"`
+	LastErrorAt    int64  `json:"lastErrorAt,omitempty"` // Unix ms
+	// LastErrorEvent is the ID of the event whose delivery failed so.
+	LastErrorEvent string `json:"lastErrorEvent,omitempty"`
 	// Diagnosis explains LastError, where that came from AWS.
 	Diagnosis *Diagnosis `json:"diagnosis,omitempty"`
+	// Sampled is how many successes have been kept as attempts.
+	Sampled uint64 `json:"sampled,omitempty"`
+	// Skipped is how many events were passed because they were given up.
+	Skipped uint64 `json:"skipped,omitempty"`
+	// NextAttemptAt is when delivery tries again that waits: Unix ms, or 0.
+	NextAttemptAt int64 `json:"nextAttemptAt,omitempty"`
+	// Window is how many writes may be under way at once, as of now.
+	Window int `json:"window,omitempty"`
+	// SessionExpiresAt is when the session that is used ends: Unix ms, or 0.
+	SessionExpiresAt int64 `json:"sessionExpiresAt,omitempty"`
+	// Replay is how far the last replay that was begun has come.
+	Replay *ReplayProgress `json:"replay,omitempty"`
 	// NoConditionalPut names the endpoint that has answered that it does
 	// not implement If-None-Match (S3-compatible stores).
 	NoConditionalPut string `json:"noConditionalPut,omitempty"`

@@ -32,6 +32,7 @@ type StoredEvent struct {
 	Event
 	Seq        uint64
 	AcceptedAt time.Time // never decreases with Seq, to the microsecond
+	TotalBytes uint64    // of the bodies of this and all earlier events of the team
 }
 
 // ValidEventID reports whether id can name an event: 1 to MaxEventIDLen of
