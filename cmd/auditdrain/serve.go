@@ -41,6 +41,7 @@ type settings struct {
 	unsafeRoles     string
 	retain          time.Duration
 	logFormat       string
+	perDrainMetrics bool
 	shutdownTimeout time.Duration
 }
 
@@ -73,6 +74,7 @@ DATA/operator-token, unless AUDITDRAIN_OPERATOR_TOKEN gives one.`,
 	f.StringVar(&set.templateURL, "setup-template-url", "", "`URL` in S3 of the CloudFormation template that quick-create links open: the output of auditdrain setup cloudformation --writer-role-arn ARN")
 	f.DurationVar(&set.retain, "retain", 168*time.Hour, "how long events are kept after their delivery; undelivered ones are always kept")
 	f.StringVar(&set.logFormat, "log-format", "text", "`format` of the log: text or json")
+	f.BoolVar(&set.perDrainMetrics, "per-drain-metrics", false, "add series of each drain to /metrics, about ten")
 	f.DurationVar(&set.shutdownTimeout, "shutdown-timeout", 30*time.Second, "how long a shutdown may take")
 	_ = cmd.RegisterFlagCompletionFunc("log-format", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("unsafe-roles", cobra.FixedCompletions([]string{"warn", "refuse"}, cobra.ShellCompDirectiveNoFileComp))
@@ -206,7 +208,7 @@ func newInstance(set settings, log *slog.Logger, store *pebblestore.Store, clien
 	for _, c := range [][]prometheus.Collector{store.Collectors(), in.committer.Collectors(), in.deliverer.Collectors()} {
 		in.registry.MustRegister(c...)
 	}
-	in.registry.MustRegister(deliver.NewBacklog(store, store, store))
+	in.registry.MustRegister(deliver.NewBacklog(store, set.perDrainMetrics))
 	in.api = api.New(api.Config{
 		Namespace:         auditdrain.Namespace(set.namespace),
 		OperatorToken:     operator,

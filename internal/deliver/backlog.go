@@ -2,9 +2,8 @@ package deliver
 
 import (
 	"context"
+	"iter"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/auditdrain/auditdrain"
 )
@@ -32,91 +31,60 @@ func Undelivered(ctx context.Context, store Events, teamID string, cursor uint64
 	return last - cursor, oldest, nil
 }
 
-// collectTimeout bounds how long a scrape may keep the store busy.
-const collectTimeout = 5 * time.Second
-
-// Backlog collects, when it is scraped, how the drains are doing: from the
-// store, so that it is right whatever has become of the loops.
-type Backlog struct {
-	store  Store
-	drains Drains
-	events Events
-
-	count, size, oldest *prometheus.Desc
+// Records is what a store knows of drains and their events.
+type Records interface {
+	Drains
+	Events
+	DeliveryState(ctx context.Context, drainID string) (auditdrain.DeliveryState, error)
 }
 
-// NewBacklog returns the collector.
-func NewBacklog(store Store, drains Drains, events Events) *Backlog {
-	return &Backlog{
-		store:  store,
-		drains: drains,
-		events: events,
-		count: prometheus.NewDesc("auditdrain_drains",
-			"Drains by status: enabled, errored or disabled.", []string{"status"}, nil),
-		size: prometheus.NewDesc("auditdrain_backlog_events",
-			"Events that drains have still to deliver, by the drain's status.", []string{"status"}, nil),
-		oldest: prometheus.NewDesc("auditdrain_oldest_undelivered_seconds",
-			"Age of the oldest event that a drain has still to deliver, by the drain's status; 0 if there is none.", []string{"status"}, nil),
-	}
+// Standing is how a drain is doing, as a store has it.
+type Standing struct {
+	Drain  auditdrain.Drain
+	State  auditdrain.DeliveryState
+	Events uint64    // still to deliver
+	Bytes  uint64    // of their bodies
+	Oldest time.Time // when the first of them was accepted; zero if there is none
 }
 
-// Describe implements prometheus.Collector.
-func (b *Backlog) Describe(ch chan<- *prometheus.Desc) {
-	ch <- b.count
-	ch <- b.size
-	ch <- b.oldest
+// Status is what people are told of the drain in one word.
+func (s Standing) Status() auditdrain.DrainStatus { return s.State.Status(s.Drain) }
+
+// Age is how long the oldest undelivered event has been waiting at now.
+func (s Standing) Age(now time.Time) time.Duration {
+	if s.Oldest.IsZero() {
+		return 0
+	}
+	return max(now.Sub(s.Oldest), 0)
 }
 
-// Collect implements prometheus.Collector.
-func (b *Backlog) Collect(ch chan<- prometheus.Metric) {
-	ctx, cancel := context.WithTimeout(context.Background(), collectTimeout)
-	defer cancel()
-	sums, err := b.sum(ctx)
-	if err != nil {
-		ch <- prometheus.NewInvalidMetric(b.count, err)
-		return
-	}
-	for status, s := range sums {
-		ch <- prometheus.MustNewConstMetric(b.count, prometheus.GaugeValue, float64(s.drains), string(status))
-		ch <- prometheus.MustNewConstMetric(b.size, prometheus.GaugeValue, float64(s.events), string(status))
-		ch <- prometheus.MustNewConstMetric(b.oldest, prometheus.GaugeValue, s.oldest.Seconds(), string(status))
-	}
-}
-
-type backlogSum struct {
-	drains int
-	events uint64
-	oldest time.Duration
-}
-
-func (b *Backlog) sum(ctx context.Context) (map[auditdrain.DrainStatus]*backlogSum, error) {
-	sums := map[auditdrain.DrainStatus]*backlogSum{
-		auditdrain.StatusEnabled:  {},
-		auditdrain.StatusErrored:  {},
-		auditdrain.StatusDisabled: {},
-	}
-	drains, err := b.drains.Drains(ctx, auditdrain.DrainQuery{})
-	if err != nil {
-		return nil, err
-	}
-	for _, d := range drains {
-		state, err := b.store.DeliveryState(ctx, d.ID)
-		if auditdrain.ErrorCode(err) == auditdrain.CodeNotFound {
-			continue // deleted meanwhile
-		}
+// Standings goes through the drains that q selects, in the order of their
+// creation. It ends with the first error.
+func Standings(ctx context.Context, store Records, q auditdrain.DrainQuery) iter.Seq2[Standing, error] {
+	return func(yield func(Standing, error) bool) {
+		drains, err := store.Drains(ctx, q)
 		if err != nil {
-			return nil, err
+			yield(Standing{}, err)
+			return
 		}
-		s := sums[state.Status(d)]
-		s.drains++
-		events, oldest, err := Undelivered(ctx, b.events, d.TeamID, state.Cursor)
-		if err != nil {
-			return nil, err
-		}
-		s.events += events
-		if !oldest.IsZero() {
-			s.oldest = max(s.oldest, time.Since(oldest))
+		for _, d := range drains {
+			s, err := standing(ctx, store, d)
+			if auditdrain.ErrorCode(err) == auditdrain.CodeNotFound {
+				continue // deleted meanwhile
+			}
+			if !yield(s, err) || err != nil {
+				return
+			}
 		}
 	}
-	return sums, nil
+}
+
+func standing(ctx context.Context, store Records, d auditdrain.Drain) (Standing, error) {
+	s := Standing{Drain: d}
+	var err error
+	if s.State, err = store.DeliveryState(ctx, d.ID); err != nil {
+		return s, err
+	}
+	s.Events, s.Oldest, err = Undelivered(ctx, store, d.TeamID, s.State.Cursor)
+	return s, err
 }

@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/auditdrain/auditdrain"
 )
@@ -222,53 +221,6 @@ func TestBlockedDrainIsParkedAndProbed(t *testing.T) {
 		time.Sleep(probeMost * 6 / 5)
 		if got := w.state("sick"); got.Cursor != 510 || got.FirstErrorAt != 0 || got.LastError != "" || got.Diagnosis != nil {
 			t.Errorf("one probe interval after the mend: state %+v, want cursor 510 and no error", got)
-		}
-	})
-}
-
-func TestBacklogIsCounted(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
-		w.addDrain("well", "t")
-		w.addDrain("sick", "t")
-		w.addDrain("off", "t")
-		off := w.drains["off"]
-		off.Status = auditdrain.StatusDisabled
-		w.drains["off"] = off
-		w.addEvents("t", 7)
-		w.setAnswer(func(_ context.Context, d auditdrain.Drain, _ auditdrain.Event) (auditdrain.PutResult, error) {
-			if d.ID == "sick" {
-				return auditdrain.PutResult{}, denied
-			}
-			return auditdrain.PutResult{}, nil
-		})
-		startDeliverer(t, w, Options{})
-		time.Sleep(time.Hour)
-		registry := prometheus.NewRegistry()
-		registry.MustRegister(NewBacklog(w, w, w))
-		families, err := registry.Gather()
-		if err != nil {
-			t.Fatal(err)
-		}
-		got := map[string]float64{}
-		for _, f := range families {
-			for _, m := range f.GetMetric() {
-				got[f.GetName()+" "+m.GetLabel()[0].GetValue()] = m.GetGauge().GetValue()
-			}
-		}
-		want := map[string]float64{
-			"auditdrain_drains disabled":                     1,
-			"auditdrain_drains enabled":                      1,
-			"auditdrain_drains errored":                      1,
-			"auditdrain_backlog_events disabled":             7,
-			"auditdrain_backlog_events enabled":              0,
-			"auditdrain_backlog_events errored":              7,
-			"auditdrain_oldest_undelivered_seconds disabled": 3600,
-			"auditdrain_oldest_undelivered_seconds enabled":  0,
-			"auditdrain_oldest_undelivered_seconds errored":  3600,
-		}
-		if diff := cmp.Diff(want, got); diff != "" {
-			t.Errorf("metrics (-want +got):\n%s", diff)
 		}
 	})
 }
