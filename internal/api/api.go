@@ -57,7 +57,7 @@ type DrainStore interface {
 // ProgressStore tells how far deliveries have come.
 type ProgressStore interface {
 	DeliveryState(ctx context.Context, drainID string) (auditdrain.DeliveryState, error)
-	LastSeq(ctx context.Context, teamID string) (uint64, error)
+	Last(ctx context.Context, teamID string) (seq, totalBytes uint64, err error)
 	Read(ctx context.Context, teamID string, after uint64, maxEvents, maxBytes int) ([]auditdrain.StoredEvent, error)
 }
 

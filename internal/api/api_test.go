@@ -569,7 +569,7 @@ func TestEvents(t *testing.T) {
 	if got := s.do(operatorToken, "POST", "/v1/events?teamId=team_a", goodEvent, "Content-Encoding", "br"); got.status != 415 {
 		t.Errorf("Content-Encoding br: %d %s, want 415", got.status, got.body)
 	}
-	last, err := s.store.LastSeq(t.Context(), "team_a")
+	last, _, err := s.store.Last(t.Context(), "team_a")
 	if err != nil || last != 2 {
 		t.Errorf("%d events stored (%v), want 2", last, err)
 	}

@@ -70,18 +70,19 @@ func (s *Server) shown(c *call, d auditdrain.Drain) (auditdrain.Drain, error) {
 }
 
 func (s *Server) metadata(ctx context.Context, teamID string, state auditdrain.DeliveryState) (*auditdrain.DrainMetadata, error) {
-	events, oldest, err := deliver.Undelivered(ctx, s.Progress, teamID, state.Cursor)
+	lag, err := deliver.Undelivered(ctx, s.Progress, teamID, state.Cursor)
 	if err != nil {
 		return nil, err
 	}
 	m := &auditdrain.DrainMetadata{
-		BacklogEvents:  events,
+		BacklogEvents:  lag.Events,
+		BacklogBytes:   lag.Bytes,
 		Delivered:      state.Delivered,
 		Failed:         state.Failed,
 		LastDeliveryAt: state.LastDeliveryAt,
 	}
-	if !oldest.IsZero() {
-		m.OldestUndeliveredAt = oldest.UnixMilli()
+	if !lag.Oldest.IsZero() {
+		m.OldestUndeliveredAt = lag.Oldest.UnixMilli()
 	}
 	return m, nil
 }

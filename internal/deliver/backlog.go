@@ -10,25 +10,35 @@ import (
 
 // Events tells how many events each team has, and shows them.
 type Events interface {
-	LastSeq(ctx context.Context, teamID string) (uint64, error)
+	// Last returns the number of the last event, and the bytes of all.
+	Last(ctx context.Context, teamID string) (seq, totalBytes uint64, err error)
 	Read(ctx context.Context, teamID string, after uint64, maxEvents, maxBytes int) ([]auditdrain.StoredEvent, error)
 }
 
-// Undelivered returns how many of a team's events are behind a cursor, and
-// when the oldest of them was accepted: the zero time if there is none.
-func Undelivered(ctx context.Context, store Events, teamID string, cursor uint64) (events uint64, oldest time.Time, err error) {
-	last, err := store.LastSeq(ctx, teamID)
+// Lag is what a drain has still to deliver.
+type Lag struct {
+	Events uint64
+	Bytes  uint64    // of their bodies
+	Oldest time.Time // when the first of them was accepted; zero if there is none
+}
+
+// Undelivered returns which of a team's events are after a cursor. It reads
+// one event, however many there are.
+func Undelivered(ctx context.Context, store Events, teamID string, cursor uint64) (Lag, error) {
+	last, total, err := store.Last(ctx, teamID)
 	if err != nil || last <= cursor {
-		return 0, time.Time{}, err
+		return Lag{}, err
 	}
 	next, err := store.Read(ctx, teamID, cursor, 1, 1)
 	if err != nil {
-		return 0, time.Time{}, err
+		return Lag{}, err
 	}
-	if len(next) > 0 {
-		oldest = next[0].AcceptedAt
+	lag := Lag{Events: last - cursor}
+	if len(next) > 0 && next[0].Seq <= last {
+		lag.Oldest = next[0].AcceptedAt
+		lag.Bytes = total - (next[0].TotalBytes - uint64(len(next[0].Body)))
 	}
-	return last - cursor, oldest, nil
+	return lag, nil
 }
 
 // Records is what a store knows of drains and their events.
@@ -40,11 +50,9 @@ type Records interface {
 
 // Standing is how a drain is doing, as a store has it.
 type Standing struct {
-	Drain  auditdrain.Drain
-	State  auditdrain.DeliveryState
-	Events uint64    // still to deliver
-	Bytes  uint64    // of their bodies
-	Oldest time.Time // when the first of them was accepted; zero if there is none
+	Drain auditdrain.Drain
+	State auditdrain.DeliveryState
+	Lag
 }
 
 // Status is what people are told of the drain in one word.
@@ -85,6 +93,6 @@ func standing(ctx context.Context, store Records, d auditdrain.Drain) (Standing,
 	if s.State, err = store.DeliveryState(ctx, d.ID); err != nil {
 		return s, err
 	}
-	s.Events, s.Oldest, err = Undelivered(ctx, store, d.TeamID, s.State.Cursor)
+	s.Lag, err = Undelivered(ctx, store, d.TeamID, s.State.Cursor)
 	return s, err
 }

@@ -26,9 +26,8 @@ type Store interface {
 	// Read returns durable events after a sequence number, in order.
 	Read(ctx context.Context, teamID string, after uint64, maxEvents, maxBytes int) ([]auditdrain.StoredEvent, error)
 	DeliveryState(ctx context.Context, drainID string) (auditdrain.DeliveryState, error)
-	// SaveCursor may be lost in a crash, but is never moved back.
-	SaveCursor(ctx context.Context, drainID string, seq uint64) error
-	SaveDeliveryState(ctx context.Context, state auditdrain.DeliveryState) error
+	// SaveProgress may be lost in a crash, but never moves a cursor back.
+	SaveProgress(ctx context.Context, progress []auditdrain.Progress) (gone []string, err error)
 }
 
 // Drains is where drains are configured.

@@ -320,24 +320,16 @@ func (l *loop) advance(ctx context.Context) {
 // save stores the cursor, and the state if it is time or now is set. What
 // could not be stored is stored next time: a cursor may lag.
 func (l *loop) save(ctx context.Context, now bool) (forgotten bool) {
-	var err error
-	if l.state.Cursor != l.saved {
-		if err = l.store.SaveCursor(ctx, l.drain.ID, l.state.Cursor); err == nil {
-			l.saved = l.state.Cursor
-		}
+	if l.state.Cursor == l.saved && !now && time.Since(l.savedAt) < saveEvery {
+		return false
 	}
-	if err == nil && (now || time.Since(l.savedAt) >= saveEvery) {
-		if err = l.store.SaveDeliveryState(ctx, l.state); err == nil {
-			l.savedAt = time.Now()
-		}
-	}
-	if auditdrain.ErrorCode(err) == auditdrain.CodeNotFound {
-		return true // deleted; whoever did it has told us, or will
-	}
+	gone, err := l.store.SaveProgress(ctx, []auditdrain.Progress{{State: l.state}})
 	if err != nil {
 		l.log.Error("delivery state could not be saved; deliveries may be repeated after a restart", "drain", l.drain.ID, "err", err)
+		return false
 	}
-	return false
+	l.saved, l.savedAt = l.state.Cursor, time.Now()
+	return len(gone) > 0 // deleted; whoever did it has told us, or will
 }
 
 func (l *loop) finish(ctx context.Context, parked bool) ended {

@@ -116,33 +116,25 @@ func (w *world) DeliveryState(_ context.Context, id string) (auditdrain.Delivery
 	return state, nil
 }
 
-func (w *world) SaveCursor(_ context.Context, id string, seq uint64) error {
+func (w *world) SaveProgress(_ context.Context, progress []auditdrain.Progress) (gone []string, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	state, ok := w.states[id]
-	if !ok {
-		return errNoDrain
-	}
-	for s := state.Cursor + 1; s <= seq; s++ {
-		if w.confirmed[id][s] == 0 {
-			w.t.Errorf("drain %s: cursor %d leads: event %d is not confirmed", id, seq, s)
+	for _, p := range progress {
+		id := p.State.DrainID
+		old, ok := w.states[id]
+		if !ok {
+			gone = append(gone, id)
+			continue
 		}
+		for s := old.Cursor + 1; s <= p.State.Cursor; s++ {
+			if w.confirmed[id][s] == 0 {
+				w.t.Errorf("drain %s: cursor %d leads: event %d is not confirmed", id, p.State.Cursor, s)
+			}
+		}
+		p.State.Cursor = max(p.State.Cursor, old.Cursor)
+		w.states[id] = p.State
 	}
-	state.Cursor = max(state.Cursor, seq)
-	w.states[id] = state
-	return nil
-}
-
-func (w *world) SaveDeliveryState(_ context.Context, state auditdrain.DeliveryState) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	old, ok := w.states[state.DrainID]
-	if !ok {
-		return errNoDrain
-	}
-	state.Cursor = old.Cursor
-	w.states[state.DrainID] = state
-	return nil
+	return gone, nil
 }
 
 func (w *world) Drains(_ context.Context, q auditdrain.DrainQuery) ([]auditdrain.Drain, error) {
@@ -236,8 +228,11 @@ func startDeliverer(t *testing.T, w *world, opts Options) (d *Deliverer, stop fu
 	return d, stop
 }
 
-func (w *world) LastSeq(_ context.Context, team string) (uint64, error) {
+func (w *world) Last(_ context.Context, team string) (seq, totalBytes uint64, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return uint64(len(w.events[team])), nil
+	for _, e := range w.events[team] {
+		seq, totalBytes = e.Seq, e.TotalBytes
+	}
+	return seq, totalBytes, nil
 }

@@ -4,10 +4,10 @@
 // It guarantees:
 //
 //   - What a method has confirmed is on disk: it survives the process being
-//     killed and the machine losing power. The exceptions say so: SaveCursor,
-//     SaveDeliveryState and Trim may be undone by a crash, always to an
-//     earlier state of theirs and never by themselves alone: the log on disk
-//     is a prefix of what was written.
+//     killed and the machine losing power. The exceptions say so:
+//     SaveProgress and Trim may be undone by a crash, always to an earlier
+//     state of theirs and never by themselves alone: the log on disk is a
+//     prefix of what was written.
 //   - A batch of events is stored whole or not at all, whatever happens.
 //   - A team's sequence numbers start at 1, have no gaps, are never used
 //     twice, and Read never shows an event that a crash could still take back.
@@ -37,23 +37,32 @@
 // contain no slash. Numbers are big-endian.
 //
 //	key                        value
-//	!format                    the layout's version in decimal: 1
+//	!format                    the layout's version in decimal: 2
 //	t/TEAM                     the team, as JSON
 //	u/SLUG                     TEAM
 //	k/HASH (64 hex digits)     the token, as JSON without its hash
 //	n/TOKEN                    HASH
 //	d/TEAM/DRAIN               the drain, as JSON
-//	c/DRAIN                    cursor, 8 bytes
-//	v/DRAIN                    the delivery state, as JSON
-//	s/TEAM                     the team's last sequence number, 8 bytes,
-//	                           and when that event was accepted, 8 bytes, Unix µs
+//	c/DRAIN                    cursor, 8 bytes; the delivery state, as JSON, once there is one
+//	f/DRAIN/NUMBER (8 bytes)   a failed attempt, as JSON; NUMBER is modulo MaxFailures
+//	g/DRAIN/NUMBER (8 bytes)   another attempt, as JSON; NUMBER is modulo MaxSamples
+//	x/DRAIN/FROM (8) TO (8)    a skip, as JSON
+//	y/DRAIN                    the last replay that was ordered, as JSON
+//	s/TEAM                     the team's last sequence number, 8 bytes;
+//	                           when that event was accepted, 8 bytes, Unix µs;
+//	                           the bytes of all its bodies up to that, 8 bytes
 //	e/TEAM/SEQUENCE (8 bytes)  when it was accepted, 8 bytes, Unix µs;
 //	                           its own timestamp, 8 bytes, Unix ms;
+//	                           the bytes of all bodies of the team up to this, 8 bytes;
 //	                           the length of its ID, 1 byte; its ID; its body
 //	i/TEAM/EVENT ID            SEQUENCE
 //	r/TEAM                     JSON: up to which number events were delivered, and when; see Retain
 //
-// A directory written by a newer version is refused untouched. Pebble's own
+// The attempts are rings: the next one takes the place of the oldest, nothing
+// is ever deleted.
+//
+// A directory written by a newer version is refused untouched, as is one of
+// layout 1, which was never released. Pebble's own
 // format is pinned (formatMajorVersion), so that a new version of Pebble does
 // not change it behind our back.
 package pebblestore

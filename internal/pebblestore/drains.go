@@ -9,26 +9,45 @@ import (
 	"slices"
 	"sort"
 	"strings"
-	"sync"
-
-	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/auditdrain/auditdrain"
 )
 
-// drainPos is a drain's cursor, held in memory: it is written often and every
-// trim needs it. Store.catalog guards which drains there are; a cursor is
-// changed with catalog held for reading, and mu.
+// drainPos is how far a drain has come, held in memory: it is written often
+// and every trim needs it. Store.catalog guards which drains there are, and,
+// held for writing, how far they are; with catalog held for reading, saving
+// does.
 type drainPos struct {
 	teamID string
-	mu     sync.Mutex
 	cursor uint64
+	replay *replayPos // the one that is running, or nil
+	save   uint64     // the last call of SaveProgress that had the drain
 }
 
-func (p *drainPos) get() uint64 {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+// replayPos is how far a replay has come.
+type replayPos struct {
+	id           string
+	cursor, last uint64
+}
+
+// done returns the number up to which the drain needs no event any more.
+func (p *drainPos) done() uint64 {
+	if r := p.replay; r != nil && r.cursor < r.last {
+		return min(p.cursor, r.cursor)
+	}
 	return p.cursor
+}
+
+// take notes what was saved.
+func (p *drainPos) take(cursor uint64, replay *auditdrain.ReplayProgress) {
+	p.cursor = max(p.cursor, cursor)
+	if p.replay == nil || replay == nil || replay.ID != p.replay.id {
+		return
+	}
+	p.replay.cursor = max(p.replay.cursor, replay.Cursor)
+	if replay.FinishedAt != 0 {
+		p.replay = nil
+	}
 }
 
 func (s *Store) loadDrains() error {
@@ -41,14 +60,16 @@ func (s *Store) loadDrains() error {
 		return err
 	}
 	for id, p := range s.drains {
-		v, err := s.get(key(cursorPrefix, id))
+		state, err := s.state(id)
 		if err != nil {
 			return err
 		}
-		if len(v) != 8 {
-			return fmt.Errorf("cursor of drain %s is damaged: %d bytes", id, len(v))
+		order, err := s.replayOrder(id)
+		if err != nil {
+			return err
 		}
-		p.cursor = binary.BigEndian.Uint64(v)
+		p.replay = running(order)
+		p.take(state.Cursor, state.Replay)
 	}
 	return nil
 }
@@ -106,7 +127,7 @@ func (s *Store) CreateDrain(ctx context.Context, d auditdrain.Drain, startFrom i
 		if err := setJSON(b, drainKey(d.TeamID, d.ID), d); err != nil {
 			return err
 		}
-		if err := b.Set(key(cursorPrefix, d.ID), binary.BigEndian.AppendUint64(nil, cursor), nil); err != nil {
+		if err := b.Set(key(progressPrefix, d.ID), binary.BigEndian.AppendUint64(nil, cursor), nil); err != nil {
 			return err
 		}
 		if err := s.commit(b); err != nil {
@@ -123,10 +144,16 @@ func (s *Store) startCursor(teamID string, startFrom int64) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	last := q.durable.Load()
-	if startFrom == 0 || last == 0 {
+	last := q.durable.Load().seq
+	if startFrom == 0 {
 		return last, nil
 	}
+	return s.acceptedBefore(teamID, startFrom, last)
+}
+
+// acceptedBefore returns the number of the last event, of those up to last,
+// that was accepted before a time (Unix ms) or has been trimmed.
+func (s *Store) acceptedBefore(teamID string, ms int64, last uint64) (uint64, error) {
 	iter, err := s.eventIter(teamID, 1, last)
 	if err != nil {
 		return 0, err
@@ -147,7 +174,7 @@ func (s *Store) startCursor(teamID string, startFrom int64) (uint64, error) {
 		}
 		var r eventRecord
 		r, err = currentEvent(iter)
-		return r.acceptedAt >= startFrom*1000
+		return r.acceptedAt >= ms*1000
 	})
 	if err == nil {
 		err = iter.Error()
@@ -233,8 +260,8 @@ func (s *Store) UpdateDrain(ctx context.Context, teamID, id string, update func(
 }
 
 // DeleteDrain removes a drain of the team, or of any team if teamID is empty,
-// with its cursor and delivery state. It is durable when DeleteDrain returns
-// nil. A drain that does not exist is CodeNotFound.
+// with all that was kept of its delivery. It is durable when DeleteDrain
+// returns nil. A drain that does not exist is CodeNotFound.
 func (s *Store) DeleteDrain(ctx context.Context, teamID, id string) error {
 	return s.run(ctx, "delete drain", func() error {
 		s.catalog.Lock()
@@ -243,73 +270,22 @@ func (s *Store) DeleteDrain(ctx context.Context, teamID, id string) error {
 		if err != nil {
 			return err
 		}
+		b := s.db.NewBatch()
+		for _, k := range [][]byte{drainKey(p.teamID, id), key(progressPrefix, id), key(replayPrefix, id)} {
+			if err := b.Delete(k, nil); err != nil {
+				return err
+			}
+		}
+		for _, prefix := range []string{failurePrefix, samplePrefix, skipPrefix} {
+			first := ofDrain(prefix, id)
+			if err := b.DeleteRange(first, end(first), nil); err != nil {
+				return err
+			}
+		}
+		if err := s.commit(b); err != nil {
+			return err
+		}
 		s.removeDrain(id, p)
-		return s.commitDelete(drainKey(p.teamID, id), key(cursorPrefix, id), key(statePrefix, id))
-	})
-}
-
-// DeliveryState returns what was last saved of a drain's delivery, and its
-// cursor. A drain that does not exist is CodeNotFound.
-func (s *Store) DeliveryState(ctx context.Context, drainID string) (auditdrain.DeliveryState, error) {
-	return call(ctx, s, "read delivery state", func() (auditdrain.DeliveryState, error) {
-		s.catalog.RLock()
-		defer s.catalog.RUnlock()
-		state := auditdrain.DeliveryState{DrainID: drainID}
-		p, err := s.drain("", drainID)
-		if err != nil {
-			return state, err
-		}
-		state.Cursor = p.get()
-		_, err = s.getJSON(key(statePrefix, drainID), &state)
-		return state, err
-	})
-}
-
-// SaveCursor moves a drain's cursor forward to seq; to move it back does
-// nothing. It does not wait for the disk: a crash may move the cursor back,
-// never ahead. A drain that does not exist is CodeNotFound, a number that has
-// not been given out an error.
-func (s *Store) SaveCursor(ctx context.Context, drainID string, seq uint64) error {
-	return s.run(ctx, "save cursor", func() error {
-		s.catalog.RLock()
-		defer s.catalog.RUnlock()
-		p, err := s.drain("", drainID)
-		if err != nil {
-			return err
-		}
-		q, err := s.sequence(p.teamID)
-		if err != nil {
-			return err
-		}
-		if last := q.durable.Load(); seq > last {
-			return fmt.Errorf("drain %s cannot have delivered event %d: the last one is %d", drainID, seq, last)
-		}
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		if seq <= p.cursor {
-			return nil
-		}
-		if err := s.db.Set(key(cursorPrefix, drainID), binary.BigEndian.AppendUint64(nil, seq), pebble.NoSync); err != nil {
-			return err
-		}
-		p.cursor = seq
 		return nil
-	})
-}
-
-// SaveDeliveryState stores all of state but the cursor. It does not wait for
-// the disk. A drain that does not exist is CodeNotFound.
-func (s *Store) SaveDeliveryState(ctx context.Context, state auditdrain.DeliveryState) error {
-	return s.run(ctx, "save delivery state", func() error {
-		s.catalog.RLock()
-		defer s.catalog.RUnlock()
-		if _, err := s.drain("", state.DrainID); err != nil {
-			return err
-		}
-		data, err := json.Marshal(state)
-		if err != nil {
-			return err
-		}
-		return s.db.Set(key(statePrefix, state.DrainID), data, pebble.NoSync)
 	})
 }

@@ -20,25 +20,31 @@ const maxCommitBytes = 1 << 30
 
 // sequence is where a team's sequence of events stands.
 type sequence struct {
-	// last is the last number given out, and at when that event was accepted
-	// (Unix µs); staged is last while an append is being prepared. All three
-	// are guarded by Store.appending.
-	last   uint64
+	// last is the last event that has been given a number, and at when it was
+	// accepted (Unix µs); staged is last while an append is being prepared.
+	// All three are guarded by Store.appending.
+	last   position
 	at     int64
-	staged uint64
-	// durable is the last number that is known to be on disk. Pebble shows
+	staged position
+	// durable is the last event that is known to be on disk. Pebble shows
 	// what it has not synced yet; we do not look beyond this.
-	durable atomic.Uint64
+	durable atomic.Pointer[position]
 }
 
-func (q *sequence) confirm(seq uint64) {
+// position is a place in a team's sequence: an event's number, and how many
+// bytes the bodies up to it have.
+type position struct{ seq, bytes uint64 }
+
+func (q *sequence) confirm(p position) {
 	for {
 		old := q.durable.Load()
-		if old >= seq || q.durable.CompareAndSwap(old, seq) {
+		if old.seq >= p.seq || q.durable.CompareAndSwap(old, &p) {
 			return
 		}
 	}
 }
+
+const sequenceLen = 8 + 8 + 8
 
 // sequence returns a team's sequence, which is read from disk the first time.
 // All that is on disk then is durable: opening syncs what it recovers, and
@@ -61,14 +67,15 @@ func (s *Store) sequence(teamID string) (*sequence, error) {
 	}
 	q = &sequence{}
 	if v != nil {
-		if len(v) != 16 {
+		if len(v) != sequenceLen {
 			return nil, fmt.Errorf("sequence of team %s is damaged: %d bytes", teamID, len(v))
 		}
-		q.last = binary.BigEndian.Uint64(v)
+		q.last = position{seq: binary.BigEndian.Uint64(v), bytes: binary.BigEndian.Uint64(v[16:])}
 		q.at = int64(binary.BigEndian.Uint64(v[8:]))
 		q.staged = q.last
-		q.durable.Store(q.last)
 	}
+	durable := q.last
+	q.durable.Store(&durable)
 	s.seqs[teamID] = q
 	return q, nil
 }
@@ -126,7 +133,7 @@ type appendCall struct {
 type touched struct {
 	teamID string
 	seq    *sequence
-	last   uint64
+	last   position
 }
 
 // apply looks for duplicates, writes what is new to the log, and makes it
@@ -173,10 +180,11 @@ func (a *appendCall) apply() (err error) {
 	for i := range a.touched {
 		t := &a.touched[i]
 		t.last = t.seq.staged
-		op := a.batch.SetDeferred(len(sequencePrefix)+len(t.teamID), 16)
+		op := a.batch.SetDeferred(len(sequencePrefix)+len(t.teamID), sequenceLen)
 		copy(op.Key[copy(op.Key, sequencePrefix):], t.teamID)
-		binary.BigEndian.PutUint64(op.Value, t.last)
+		binary.BigEndian.PutUint64(op.Value, t.last.seq)
 		binary.BigEndian.PutUint64(op.Value[8:], uint64(max(now, t.seq.at)))
+		binary.BigEndian.PutUint64(op.Value[16:], t.last.bytes)
 		if err := op.Finish(); err != nil {
 			return err
 		}
@@ -229,9 +237,9 @@ func (a *appendCall) size() (int, error) {
 			if len(e.ID) > 255 {
 				return 0, fmt.Errorf("event ID %.300q is too long", e.ID)
 			}
-			size += 2*(len(b.TeamID)+len(e.ID)) + len(e.Body) + 56
+			size += 2*(len(b.TeamID)+len(e.ID)) + len(e.Body) + 64
 		}
-		size += 2*len(b.TeamID) + 32
+		size += 2*len(b.TeamID) + 40
 	}
 	if size > maxCommitBytes {
 		return 0, fmt.Errorf("%d bytes are too much for one commit: use at most %d", size, maxCommitBytes)
@@ -277,7 +285,8 @@ func (a *appendCall) add(i int, now int64) error {
 		a.touched = append(a.touched, touched{teamID: b.TeamID, seq: q})
 	}
 	for _, j := range a.fresh {
-		q.staged++
+		q.staged.seq++
+		q.staged.bytes += uint64(len(b.Events[j].Body))
 		if err := a.put(b.TeamID, q.staged, b.Events[j], max(now, q.at)); err != nil {
 			return err
 		}
@@ -285,16 +294,16 @@ func (a *appendCall) add(i int, now int64) error {
 	return nil
 }
 
-func (a *appendCall) put(teamID string, seq uint64, e auditdrain.Event, acceptedAt int64) error {
+func (a *appendCall) put(teamID string, at position, e auditdrain.Event, acceptedAt int64) error {
 	op := a.batch.SetDeferred(eventKeyLen(teamID), eventValueLen(e))
-	appendEventKey(op.Key[:0], teamID, seq)
-	putEvent(op.Value, e, acceptedAt)
+	appendEventKey(op.Key[:0], teamID, at.seq)
+	putEvent(op.Value, e, acceptedAt, at.bytes)
 	if err := op.Finish(); err != nil {
 		return err
 	}
 	op = a.batch.SetDeferred(len(indexPrefix)+len(teamID)+1+len(e.ID), 8)
 	appendIndexKey(op.Key[:0], teamID, e.ID)
-	binary.BigEndian.PutUint64(op.Value, seq)
+	binary.BigEndian.PutUint64(op.Value, at.seq)
 	return op.Finish()
 }
 
@@ -313,7 +322,7 @@ func (a *appendCall) lookup(teamID string, q *sequence, e *auditdrain.Event) (kn
 		return false, false, err
 	}
 	seq := binary.BigEndian.Uint64(v)
-	if n := len(a.leans); seq > q.durable.Load() && (n == 0 || a.leans[n-1].seq != q) {
+	if n := len(a.leans); seq > q.durable.Load().seq && (n == 0 || a.leans[n-1].seq != q) {
 		a.leans = append(a.leans, touched{seq: q, last: q.last})
 	}
 	a.key = appendEventKey(a.key[:0], teamID, seq)
@@ -337,7 +346,7 @@ func (s *Store) Read(ctx context.Context, teamID string, after uint64, maxEvents
 		if err != nil {
 			return nil, err
 		}
-		last := q.durable.Load()
+		last := q.durable.Load().seq
 		if after >= last || maxEvents <= 0 {
 			return nil, nil
 		}
@@ -401,6 +410,7 @@ func readEvents(iter *pebble.Iterator, maxEvents uint64, maxBytes int) ([]auditd
 			},
 			Seq:        r.seq,
 			AcceptedAt: microTime(r.acceptedAt),
+			TotalBytes: r.totalBytes,
 		})
 	}
 	rest := string(ids)
@@ -411,14 +421,16 @@ func readEvents(iter *pebble.Iterator, maxEvents uint64, maxBytes int) ([]auditd
 	return events, iter.Error()
 }
 
-// LastSeq returns the number of a team's last durable event, or 0 if there has
-// never been one. Trimming does not change it.
-func (s *Store) LastSeq(ctx context.Context, teamID string) (uint64, error) {
-	return call(ctx, s, "last sequence number", func() (uint64, error) {
+// Last returns the number of a team's last durable event and how many bytes
+// the bodies of all its events have had, or zeros if there has never been one.
+// Trimming changes neither.
+func (s *Store) Last(ctx context.Context, teamID string) (seq, totalBytes uint64, err error) {
+	p, err := call(ctx, s, "last sequence number", func() (position, error) {
 		q, err := s.sequence(teamID)
 		if err != nil {
-			return 0, err
+			return position{}, err
 		}
-		return q.durable.Load(), nil
+		return *q.durable.Load(), nil
 	})
+	return p.seq, p.bytes, err
 }

@@ -17,8 +17,11 @@ const (
 	tokenPrefix    = "k/"
 	tokenIDPrefix  = "n/"
 	drainPrefix    = "d/"
-	cursorPrefix   = "c/"
-	statePrefix    = "v/"
+	progressPrefix = "c/"
+	failurePrefix  = "f/"
+	samplePrefix   = "g/"
+	skipPrefix     = "x/"
+	replayPrefix   = "y/"
 	sequencePrefix = "s/"
 	eventPrefix    = "e/"
 	indexPrefix    = "i/"
@@ -34,6 +37,10 @@ func tokenKey(h auditdrain.TokenHash) []byte {
 func drainKey(teamID, id string) []byte {
 	return append(key(drainPrefix, teamID), "/"+id...)
 }
+
+// ofDrain returns the first part of the keys of what there is many of with a
+// drain: numbers follow.
+func ofDrain(prefix, drainID string) []byte { return append(key(prefix, drainID), '/') }
 
 // end returns the first key after all those that begin with prefix, which
 // must not end in 0xff.
@@ -55,15 +62,16 @@ func appendIndexKey(b []byte, teamID, eventID string) []byte {
 	return append(b, eventID...)
 }
 
-const eventHeaderLen = 8 + 8 + 1
+const eventHeaderLen = 8 + 8 + 8 + 1
 
 func eventValueLen(e auditdrain.Event) int { return eventHeaderLen + len(e.ID) + len(e.Body) }
 
 // putEvent writes e into v, which has the length of eventValueLen.
-func putEvent(v []byte, e auditdrain.Event, acceptedAt int64) {
+func putEvent(v []byte, e auditdrain.Event, acceptedAt int64, totalBytes uint64) {
 	binary.BigEndian.PutUint64(v, uint64(acceptedAt))
 	binary.BigEndian.PutUint64(v[8:], uint64(e.Timestamp))
-	v[16] = byte(len(e.ID))
+	binary.BigEndian.PutUint64(v[16:], totalBytes)
+	v[24] = byte(len(e.ID))
 	n := copy(v[eventHeaderLen:], e.ID)
 	copy(v[eventHeaderLen+n:], e.Body)
 }
@@ -74,19 +82,21 @@ type eventRecord struct {
 	seq        uint64
 	acceptedAt int64 // Unix µs
 	timestamp  int64 // Unix ms
+	totalBytes uint64
 	id         []byte
 	body       []byte
 }
 
 func decodeEvent(key, value []byte) (eventRecord, error) {
-	if len(key) < 8 || len(value) < eventHeaderLen || len(value) < eventHeaderLen+int(value[16]) {
+	if len(key) < 8 || len(value) < eventHeaderLen || len(value) < eventHeaderLen+int(value[24]) {
 		return eventRecord{}, fmt.Errorf("record %q is damaged: %d bytes", key, len(value))
 	}
-	body := eventHeaderLen + int(value[16])
+	body := eventHeaderLen + int(value[24])
 	return eventRecord{
 		seq:        binary.BigEndian.Uint64(key[len(key)-8:]),
 		acceptedAt: int64(binary.BigEndian.Uint64(value)),
 		timestamp:  int64(binary.BigEndian.Uint64(value[8:])),
+		totalBytes: binary.BigEndian.Uint64(value[16:]),
 		id:         value[eventHeaderLen:body],
 		body:       value[body:],
 	}, nil

@@ -19,7 +19,7 @@ import (
 )
 
 const (
-	format             = "1"
+	format             = "2"
 	formatMajorVersion = pebble.FormatTableFormatV6
 
 	blockCacheBytes = 64 << 20
@@ -57,13 +57,16 @@ type Store struct {
 	use    sync.RWMutex
 	closed bool
 
-	// The locks below are taken in this order: trimming, catalog, appending,
-	// seqMu. See sequence and drainPos for what they guard.
+	// The locks below are taken in this order: trimming, catalog, saving,
+	// appending, seqMu. See sequence and drainPos for what they guard.
 	trimming sync.Mutex
 
 	catalog    sync.RWMutex           // teams, tokens and drains on disk, and the next two
 	drains     map[string]*drainPos   // by ID
 	teamDrains map[string][]*drainPos // by team
+
+	saving sync.Mutex
+	saves  uint64 // calls of SaveProgress
 
 	appending sync.Mutex
 	pending   map[pendingKey][]byte // reused by appendCall
@@ -201,6 +204,8 @@ func (s *Store) load() error {
 		if err := s.db.Set([]byte(formatKey), []byte(format), pebble.Sync); err != nil {
 			return err
 		}
+	case string(version) == "1":
+		return errors.New(`a version of auditdrain that was never released has written it (layout "1"), which this version cannot read: begin with an empty directory`)
 	case string(version) != format:
 		return fmt.Errorf("it was written by a newer version of auditdrain (layout %q; this version knows %q)", version, format)
 	}

@@ -101,8 +101,9 @@ func TestOpenRefuses(t *testing.T) {
 		prepare func(t *testing.T, dir string)
 		parts   []string
 	}{
-		{"newer layout", write(formatKey, "2", formatMajorVersion), []string{"newer version", `"2"`, `"1"`}},
-		{"newer Pebble format", write(formatKey, "1", pebble.FormatNewest), []string{"newer version", "Pebble format 24"}},
+		{"newer layout", write(formatKey, "3", formatMajorVersion), []string{"newer version", `"3"`, `"2"`}},
+		{"layout before the first release", write(formatKey, "1", formatMajorVersion), []string{"never released", `"1"`, "empty directory"}},
+		{"newer Pebble format", write(formatKey, "2", pebble.FormatNewest), []string{"newer version", "Pebble format 24"}},
 		{"somebody else's", write("hello", "world", formatMajorVersion), []string{"not auditdrain's", "hello"}},
 		{"file in its place", func(t *testing.T, dir string) {
 			if err := errors.Join(os.Remove(dir), os.WriteFile(dir, nil, 0o600)); err != nil {
@@ -178,7 +179,7 @@ func TestNothingSeenBeforeSync(t *testing.T) {
 		seen := func(want int) {
 			t.Helper()
 			es, err := s.Read(t.Context(), "a", 0, 10, 1000)
-			last, lastErr := s.LastSeq(t.Context(), "a")
+			last, _, lastErr := s.Last(t.Context(), "a")
 			if err != nil || lastErr != nil || len(es) != want || last != uint64(want) {
 				t.Errorf("%d events can be read (%v), the last is %d (%v), want %d", len(es), err, last, lastErr, want)
 			}
@@ -234,7 +235,7 @@ func TestHangingDisk(t *testing.T) {
 		<-fs.syncing
 		fs.proceed <- nil
 		synctest.Wait()
-		if last, err := s.LastSeq(t.Context(), "a"); err != nil || last != 1 {
+		if last, _, err := s.Last(t.Context(), "a"); err != nil || last != 1 {
 			t.Errorf("last number %d, %v", last, err)
 		}
 		fs.syncing = nil

@@ -17,8 +17,9 @@ const (
 )
 
 // Trim removes the events that were accepted before the given time and are
-// behind the cursor of every drain of their team, enabled or not; events of a
-// team without drains just by age. Their IDs may be used again then, their
+// behind the cursor of every drain of their team, enabled or not, and of every
+// replay that is running; events of a team without drains just by age. Their
+// IDs may be used again then, their
 // sequence numbers are not. It returns how many events it has removed, also
 // with an error.
 //
@@ -78,7 +79,7 @@ func (s *Store) trimSome(teamID string, most uint64, before int64) (int, error) 
 		return 0, errors.Join(err, b.Close())
 	}
 
-	s.catalog.Lock() // a new drain may need these events
+	s.catalog.Lock() // a new drain or replay may need these events
 	defer s.catalog.Unlock()
 	if limit, err = s.trimLimitLocked(teamID); err != nil || last > limit {
 		return 0, errors.Join(err, b.Close())
@@ -130,19 +131,21 @@ func (s *Store) stageTrim(b *pebble.Batch, teamID string, limit uint64, before i
 func (s *Store) trimLimit(teamID string) (uint64, error) {
 	s.catalog.RLock()
 	defer s.catalog.RUnlock()
+	s.saving.Lock()
+	defer s.saving.Unlock()
 	return s.trimLimitLocked(teamID)
 }
 
 // trimLimitLocked returns the number up to which nobody needs a team's events.
-// Store.catalog must be held.
+// Store.catalog must be held for writing, or for reading and saving with it.
 func (s *Store) trimLimitLocked(teamID string) (uint64, error) {
 	q, err := s.sequence(teamID)
 	if err != nil {
 		return 0, err
 	}
-	limit := q.durable.Load()
+	limit := q.durable.Load().seq
 	for _, p := range s.teamDrains[teamID] {
-		limit = min(limit, p.get())
+		limit = min(limit, p.done())
 	}
 	return limit, nil
 }

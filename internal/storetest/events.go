@@ -83,7 +83,7 @@ func (f *fixture) wantIDs(team string, first uint64, ids ...string) {
 
 func (f *fixture) wantLast(team string, want uint64) {
 	f.Helper()
-	got, err := f.LastSeq(f.ctx, team)
+	got, _, err := f.Last(f.ctx, team)
 	f.must(err)
 	if got != want {
 		f.Errorf("last number of %s is %d, want %d", team, got, want)
@@ -113,7 +113,7 @@ func testAppendRead(f *fixture) {
 	f.wantIDs("a", 4, "4", "5")
 
 	got := f.read("a", 4)
-	want := []auditdrain.StoredEvent{{Event: event("5"), Seq: 5, AcceptedAt: f.time}}
+	want := []auditdrain.StoredEvent{{Event: event("5"), Seq: 5, AcceptedAt: f.time, TotalBytes: 5 * uint64(len(event("5").Body))}}
 	if d := cmp.Diff(want, got); d != "" {
 		f.Errorf("event (-want +got):\n%s", d)
 	}
@@ -329,7 +329,7 @@ func testConcurrentAppends(f *fixture) {
 					return
 				}
 				f.wantResults(results, auditdrain.BatchResult{Accepted: 1 + r%5}, auditdrain.BatchResult{Accepted: 1})
-				if last, err := f.LastSeq(f.ctx, team); err != nil || last < uint64(1+r%5) {
+				if last, _, err := f.Last(f.ctx, team); err != nil || last < uint64(1+r%5) {
 					f.Errorf("last number %d, %v after an acknowledgement", last, err)
 				}
 			}
@@ -394,7 +394,7 @@ func testConcurrentResends(f *fixture) {
 					return
 				}
 				// Acknowledged is acknowledged, also as a duplicate.
-				last, err := f.LastSeq(f.ctx, "a")
+				last, _, err := f.Last(f.ctx, "a")
 				if err != nil || last < uint64(10*(round+1)) {
 					f.Errorf("last number is %d (%v) after an acknowledgement, want at least %d", last, err, 10*(round+1))
 				}

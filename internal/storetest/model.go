@@ -28,11 +28,11 @@ type modelLog struct {
 
 type modelDrain struct {
 	auditdrain.Drain
-	cursors []uint64                   // the first one, and all that were saved
-	states  []auditdrain.DeliveryState // none, and all that were saved, without cursor
+	states []auditdrain.DeliveryState // the first one, and all that were saved
 }
 
-func (d *modelDrain) cursor() uint64 { return slices.Max(d.cursors) }
+func (d *modelDrain) state() auditdrain.DeliveryState { return d.states[len(d.states)-1] }
+func (d *modelDrain) cursor() uint64                  { return d.state().Cursor }
 
 func newModel() *model {
 	return &model{
@@ -55,6 +55,13 @@ func (m *model) log(team string) *modelLog {
 func (l *modelLog) last() uint64                         { return uint64(len(l.events)) }
 func (l *modelLog) stored() []auditdrain.StoredEvent     { return l.events[l.first-1:] }
 func (l *modelLog) at(seq uint64) auditdrain.StoredEvent { return l.events[seq-1] }
+
+func (l *modelLog) bytes() uint64 {
+	if n := l.last(); n > 0 {
+		return l.at(n).TotalBytes
+	}
+	return 0
+}
 
 func (l *modelLog) find(id string) (auditdrain.StoredEvent, bool) {
 	for _, e := range l.stored() {
@@ -81,7 +88,9 @@ func (m *model) append(batches []auditdrain.Batch, now time.Time) []auditdrain.B
 		for _, e := range b.Events {
 			switch known, ok := l.find(e.ID); {
 			case !ok:
-				l.events = append(l.events, auditdrain.StoredEvent{Event: e, Seq: l.last() + 1, AcceptedAt: accepted[b.TeamID]})
+				l.events = append(l.events, auditdrain.StoredEvent{
+					Event: e, Seq: l.last() + 1, AcceptedAt: accepted[b.TeamID], TotalBytes: l.bytes() + uint64(len(e.Body)),
+				})
 				r.Accepted++
 			case bytes.Equal(known.Body, e.Body):
 				r.Duplicates++
@@ -138,7 +147,7 @@ func (m *model) clone() *model {
 	c.teams, c.tokens = maps.Clone(m.teams), maps.Clone(m.tokens)
 	for id, d := range m.drains {
 		copied := *d
-		copied.cursors, copied.states = slices.Clone(d.cursors), slices.Clone(d.states)
+		copied.states = slices.Clone(d.states)
 		c.drains[id] = &copied
 	}
 	for team, l := range m.logs {

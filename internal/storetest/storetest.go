@@ -19,6 +19,7 @@ type Store interface {
 	Catalog
 	Drains
 	Delivery
+	Instructions
 	Check(ctx context.Context) error
 	Close() error
 }
@@ -27,7 +28,7 @@ type Store interface {
 type Events interface {
 	Append(ctx context.Context, batches []auditdrain.Batch) ([]auditdrain.BatchResult, error)
 	Read(ctx context.Context, teamID string, after uint64, maxEvents, maxBytes int) ([]auditdrain.StoredEvent, error)
-	LastSeq(ctx context.Context, teamID string) (uint64, error)
+	Last(ctx context.Context, teamID string) (seq, totalBytes uint64, err error)
 	Trim(ctx context.Context, acceptedBefore time.Time) (removed int, err error)
 }
 
@@ -53,8 +54,18 @@ type Drains interface {
 // Delivery is what is tested of what delivery keeps.
 type Delivery interface {
 	DeliveryState(ctx context.Context, drainID string) (auditdrain.DeliveryState, error)
-	SaveCursor(ctx context.Context, drainID string, seq uint64) error
-	SaveDeliveryState(ctx context.Context, state auditdrain.DeliveryState) error
+	SaveProgress(ctx context.Context, progress []auditdrain.Progress) (gone []string, err error)
+	Attempts(ctx context.Context, drainID string) ([]auditdrain.Attempt, error)
+}
+
+// Instructions is what is tested of what people tell delivery to do.
+type Instructions interface {
+	Instructions(ctx context.Context, drainID string) (auditdrain.Instructions, error)
+	SkipEvent(ctx context.Context, drainID string, skip auditdrain.Skip) (auditdrain.Skip, error)
+	SkipBacklog(ctx context.Context, drainID string, skip auditdrain.Skip) (auditdrain.Skip, error)
+	Skips(ctx context.Context, drainID string) ([]auditdrain.Skip, error)
+	StartReplay(ctx context.Context, drainID string, order auditdrain.ReplayOrder) (auditdrain.ReplayOrder, error)
+	CancelReplay(ctx context.Context, drainID string) (auditdrain.ReplayOrder, error)
 }
 
 // Place is where one store keeps its data.
@@ -91,8 +102,13 @@ func Run(t *testing.T, newPlace func(t *testing.T) Place) {
 		{"start of a drain", testStartFrom},
 		{"delivery state", testDeliveryState},
 		{"cursor", testCursor},
+		{"attempts", testAttempts},
+		{"skip an event", testSkipEvent},
+		{"skip a backlog", testSkipBacklog},
+		{"replay", testReplay},
 		{"trim by age", testTrimAge},
 		{"trim behind cursors", testTrimCursors},
+		{"trim behind replays", testTrimReplay},
 		{"trim while appending", testTrimConcurrent},
 		{"check and close", testClose},
 	} {

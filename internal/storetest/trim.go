@@ -65,9 +65,9 @@ func testTrimCursors(f *fixture) {
 	late := f.time.Add(time.Hour)
 
 	f.trim(late, 2) // b has no drains
-	f.must(f.SaveCursor(f.ctx, "d1", 5))
+	f.saveCursor("d1", 5)
 	f.trim(late, 0) // the disabled one needs them all
-	f.must(f.SaveCursor(f.ctx, "d2", 2))
+	f.saveCursor("d2", 2)
 	f.trim(late, 2)
 	f.wantIDs("a", 3, "3", "4", "5")
 	f.reopen()
@@ -103,10 +103,7 @@ func testTrimConcurrent(f *fixture) {
 					return
 				}
 			}
-			if err := f.SaveCursor(f.ctx, "d1", cursor); err != nil {
-				f.Error(err)
-				return
-			}
+			f.saveCursor("d1", cursor)
 			if stopped && len(es) == 0 {
 				return
 			}
