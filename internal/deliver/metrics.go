@@ -1,6 +1,7 @@
 package deliver
 
 import (
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -14,6 +15,9 @@ type metrics struct {
 	latency    prometheus.Histogram
 	// Resolved once: a label look-up for every event would show in a profile.
 	written, existed prometheus.Counter
+
+	overdueNow atomic.Int64 // writes
+	parkedNow  atomic.Int64 // drains
 }
 
 func newMetrics() *metrics {
@@ -53,9 +57,15 @@ func (m *metrics) failed(class auditdrain.FailureClass) {
 
 // Collectors returns the metrics of all deliveries.
 func (d *Deliverer) Collectors() []prometheus.Collector {
-	inFlight := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "auditdrain_delivery_in_flight",
-		Help: "Writes under way, besides one of each drain.",
-	}, func() float64 { return float64(len(d.slots)) })
-	return []prometheus.Collector{d.metrics.deliveries, d.metrics.failures, d.metrics.latency, inFlight}
+	gauge := func(name, help string, value func() int64) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 { return float64(value()) })
+	}
+	return []prometheus.Collector{
+		d.metrics.deliveries, d.metrics.failures, d.metrics.latency,
+		gauge("auditdrain_delivery_in_flight", "Writes under way that hold a place; at the bound, drains wait for each other.",
+			func() int64 { return int64(d.line.inUse()) }),
+		gauge("auditdrain_delivery_overdue", "Writes under way for so long that they hold no place any more.", d.metrics.overdueNow.Load),
+		gauge("auditdrain_delivery_waiting_drains", "Drains that wait for a place.", d.line.length.Load),
+		gauge("auditdrain_delivery_parked_drains", "Drains whose destination somebody has to mend; they wait for their next probe.", d.metrics.parkedNow.Load),
+	}
 }
