@@ -203,9 +203,8 @@ func (d *drain) next() *flight {
 			return nil
 		}
 		if d.isSkipped(f) {
-			d.state.Skipped++
-			f.lane.confirm(f)
-			d.moved()
+			f.skipped = true
+			d.confirm(f)
 			continue
 		}
 		d.inFlight++
@@ -281,6 +280,7 @@ func (d *drain) load() bool {
 	d.loaded = true
 	d.dest = dest
 	d.state = state
+	d.state.NextAttemptAt = 0 // we try at once
 	d.skips = told.Skips
 	d.live.cursor, d.live.read = state.Cursor, state.Cursor
 	d.told = state.FirstErrorAt != 0
@@ -371,12 +371,10 @@ func (d *drain) delivered(f *flight, put auditdrain.PutResult, now time.Time) {
 			d.state.Replay.Written++
 		}
 	} else {
-		d.state.Delivered++
 		d.state.LastDeliveryAt = now.UnixMilli()
 		d.metrics.delivered(put, now.Sub(f.ev.AcceptedAt))
 	}
-	f.lane.confirm(f)
-	d.moved()
+	d.confirm(f)
 	d.sampleSuccess(f, put, now)
 	if endpoint := d.config.Delivery.Endpoint; put.Unconditional && d.state.NoConditionalPut != endpoint {
 		d.state.NoConditionalPut = endpoint
@@ -497,6 +495,17 @@ func (d *drain) trouble(err error, f *flight) {
 		d.log.Warn("drain is errored; its backlog is kept", "drain", d.config.ID, "team", d.config.TeamID,
 			"event", d.state.LastErrorEvent, slog.String("err", d.state.LastError))
 	}
+}
+
+// confirm notes that f needs no more writing. Counts go with the cursor, so
+// that no event is counted twice, whatever is repeated.
+func (d *drain) confirm(f *flight) {
+	delivered, skipped := f.lane.confirm(f)
+	if !f.lane.ends() {
+		d.state.Delivered += delivered
+		d.state.Skipped += skipped
+	}
+	d.moved()
 }
 
 // moved takes over where the lanes' cursors are.

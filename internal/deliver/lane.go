@@ -33,6 +33,7 @@ type flight struct {
 	underWay  bool
 	overdue   bool // under way for so long that it holds no place any more
 	confirmed bool
+	skipped   bool // confirmed by nobody, but given up
 }
 
 func newLane(cursor, last uint64) lane {
@@ -119,18 +120,24 @@ func (l *lane) unread() {
 	l.more = true
 }
 
-// confirm notes that f is there, and moves the cursor over all that is
-// confirmed without a gap.
-func (l *lane) confirm(f *flight) {
+// confirm notes that f is there, or has been given up, and moves the cursor
+// over all of which that is known, without a gap. It returns how many events
+// the cursor has passed.
+func (l *lane) confirm(f *flight) (delivered, skipped uint64) {
 	f.confirmed = true
 	f.ev.Body = nil // it may have to wait for the cursor
 	n := 0
-	for n < len(l.pending) && l.pending[n].confirmed {
+	for ; n < len(l.pending) && l.pending[n].confirmed; n++ {
 		l.cursor = l.pending[n].ev.Seq
-		n++
+		if l.pending[n].skipped {
+			skipped++
+		} else {
+			delivered++
+		}
 	}
 	l.pending = slices.Delete(l.pending, 0, n)
 	if l.ends() && !l.more && !l.reading && len(l.queue) == 0 && len(l.pending) == 0 {
 		l.cursor = l.last
 	}
+	return delivered, skipped
 }

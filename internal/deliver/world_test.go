@@ -79,6 +79,21 @@ func (w *world) addEvents(team string, n int) {
 	}
 }
 
+// acceptedAt is when the event was added.
+func (w *world) acceptedAt(team, id string) time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.events[team][seqOf(w.t, team, id)-1].AcceptedAt
+}
+
+// seqOf is the number in an event's ID.
+func seqOf(t *testing.T, team, id string) (seq uint64) {
+	if _, err := fmt.Sscanf(id, team+"-%d", &seq); err != nil {
+		t.Errorf("team %s has no event %s", team, id)
+	}
+	return seq
+}
+
 func (w *world) setAnswer(f func(ctx context.Context, d auditdrain.Drain, e auditdrain.Event) (auditdrain.PutResult, error)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -200,11 +215,7 @@ func (d *destination) Put(ctx context.Context, e auditdrain.Event) (auditdrain.P
 	defer d.w.mu.Unlock()
 	d.w.inFlight[id]--
 	if err == nil {
-		var seq uint64
-		if _, scanErr := fmt.Sscanf(e.ID, d.drain.TeamID+"-%d", &seq); scanErr != nil {
-			d.w.t.Errorf("drain %s of team %s was given event %s", id, d.drain.TeamID, e.ID)
-		}
-		d.w.confirmed[id][seq]++
+		d.w.confirmed[id][seqOf(d.w.t, d.drain.TeamID, e.ID)]++
 	}
 	return result, err
 }
