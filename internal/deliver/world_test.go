@@ -258,8 +258,11 @@ func startDeliverer(t *testing.T, w *world, opts Options) (d *Deliverer, stop fu
 	return d, stop
 }
 
-func (w *world) LastSeq(_ context.Context, team string) (uint64, error) {
+func (w *world) Last(_ context.Context, team string) (seq, totalBytes uint64, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return uint64(len(w.events[team])), nil
+	for _, e := range w.events[team] {
+		seq, totalBytes = e.Seq, e.TotalBytes
+	}
+	return seq, totalBytes, nil
 }
