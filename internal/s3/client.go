@@ -9,12 +9,13 @@
 // that failed is kept whole, less the secrets that AWS echoes.
 //
 // STS, credentials and endpoint rules are the SDK's. The PUT itself is ours,
-// signed with the SDK's signer: one object per event is what this service
-// spends its time on, and the SDK's PutObject costs almost four times as much (see
-// docs/design.md).
+// from its signature to the connection it is sent over (package wire): one
+// object per event is what this service spends its time on, and the SDK's
+// PutObject costs many times as much (see docs/design.md).
 package s3
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -31,21 +32,31 @@ import (
 	"github.com/aws/smithy-go/logging"
 
 	"github.com/auditdrain/auditdrain"
+	"github.com/auditdrain/auditdrain/internal/s3/wire"
 )
 
-// Timeouts of one call to AWS. A PUT of at most 256 KiB that takes longer
-// than putTimeout is better repeated.
+// Timeouts of one call to AWS, unless configured otherwise. A PUT of at most
+// 256 KiB that takes longer is better repeated.
 const (
-	dialTimeout   = 5 * time.Second
-	tlsTimeout    = 5 * time.Second
-	headerTimeout = 20 * time.Second
-	putTimeout    = 30 * time.Second
-	stsTimeout    = 15 * time.Second
-	idleTimeout   = 60 * time.Second
+	DefaultPutTimeout = 30 * time.Second
+	DefaultSTSTimeout = 15 * time.Second
+)
 
+const (
+	dialTimeout = 5 * time.Second
+	tlsTimeout  = 5 * time.Second
+	idleTimeout = 60 * time.Second
+
+	// maxPerHost is more connections than delivery has use for, and fewer than
+	// a system has ports for to one address. All drains share a host where
+	// they are addressed path-style: a low bound would let those whose buckets
+	// hang starve the others.
+	maxPerHost = 16_384
 	// maxIdlePerHost is how many connections to one host are kept for reuse.
-	// All drains share a host where they are addressed path-style.
 	maxIdlePerHost = 1024
+	// maxIdle is how many connections are kept in all, of drains each of which
+	// may have a host of its own.
+	maxIdle = 4096
 )
 
 // Config is what a Client is made of.
@@ -54,6 +65,11 @@ type Config struct {
 	Namespace     auditdrain.Namespace
 	WriterRoleARN string           // assumed first, if not empty and not what we run as
 	Now           func() time.Time // nil means time.Now
+
+	// PutTimeout bounds one PUT from when it has a connection, or begins to
+	// make one; STSTimeout one call to STS. 0 means the defaults.
+	PutTimeout time.Duration
+	STSTimeout time.Duration
 }
 
 // Client opens destinations. It is safe for concurrent use.
@@ -63,7 +79,11 @@ type Client struct {
 	now           func() time.Time
 	region        string // of our own STS calls; may be empty
 	sts           *sts.Client
-	transport     *http.Transport
+	stsTimeout    time.Duration
+	transport     *http.Transport // for STS
+	wire          *wire.Client    // for S3
+	putTimeout    time.Duration
+	requests      sync.Pool // of *request
 	endpoints     awss3.Options
 	caller        identity // whom customers' roles trust: the writer role, or what we run as
 
@@ -115,8 +135,15 @@ func New(cfg Config) *Client {
 		now:           now,
 		region:        cfg.AWS.Region,
 		sts:           sts.NewFromConfig(awsCfg),
+		stsTimeout:    cmp.Or(cfg.STSTimeout, DefaultSTSTimeout),
 		transport:     transport,
-		endpoints:     awss3.NewFromConfig(awsCfg).Options(),
+		wire: wire.New(transport, wire.Options{
+			MaxPerHost: maxPerHost, MaxIdlePerHost: maxIdlePerHost, MaxIdle: maxIdle,
+			IdleTimeout: idleTimeout, TLSTimeout: tlsTimeout, MaxBody: maxAnswer,
+		}),
+		putTimeout: cmp.Or(cfg.PutTimeout, DefaultPutTimeout),
+		requests:   sync.Pool{New: func() any { return &request{} }},
+		endpoints:  awss3.NewFromConfig(awsCfg).Options(),
 	}
 	c.caller = &chain{cfg.AWS.Credentials}
 	if cfg.WriterRoleARN != "" {
@@ -127,10 +154,13 @@ func New(cfg Config) *Client {
 
 // Close closes the connections that are not in use. It is for the end of a
 // process: the client goes on working.
-func (c *Client) Close() { c.transport.CloseIdleConnections() }
+func (c *Client) Close() {
+	c.transport.CloseIdleConnections()
+	c.wire.Close()
+}
 
-// newTransport returns a transport for many small requests to many hosts,
-// with the certificates and proxies that client was configured with.
+// newTransport returns the transport of calls to STS. PUTs, too, are made with
+// the certificates and proxies that it takes over from client's configuration.
 func newTransport(client aws.HTTPClient) *http.Transport {
 	buildable, ok := client.(*awshttp.BuildableClient)
 	if !ok {
@@ -141,15 +171,11 @@ func newTransport(client aws.HTTPClient) *http.Transport {
 	t := buildable.GetTransport()
 	t.DialContext = dialer.DialContext
 	t.TLSHandshakeTimeout = tlsTimeout
-	t.ResponseHeaderTimeout = headerTimeout
 	t.IdleConnTimeout = idleTimeout
-	t.MaxIdleConns = 0 // bounded per host, and S3 closes them after seconds
+	t.MaxIdleConns = 0 // bounded per host, and there are few
 	t.MaxIdleConnsPerHost = maxIdlePerHost
-	// Delivery bounds what is under way, and each drain's share of it. A
-	// bound here would let a bucket that hangs starve others of its host.
-	t.MaxConnsPerHost = 0
 	t.DisableCompression = true
-	// S3 speaks HTTP/1.1 only; saying so saves a negotiation.
+	// STS speaks HTTP/1.1 only; saying so saves a negotiation.
 	t.ForceAttemptHTTP2 = false
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)

@@ -1,27 +1,21 @@
 package s3
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/base64"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
-	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"github.com/auditdrain/auditdrain"
 	"github.com/auditdrain/auditdrain/internal/iam"
+	"github.com/auditdrain/auditdrain/internal/s3/wire"
 )
 
 // Options are the ways in which a destination may differ.
@@ -39,12 +33,13 @@ type Destination struct {
 	client        *Client
 	delivery      auditdrain.Delivery
 	base          url.URL // scheme, host and, path-style, the bucket
+	host          wire.Host
+	form          *form
+	keys          *signingKeys
 	owner         string
 	sessionARN    string
 	session       *session
-	signer        *v4.Signer // it remembers one session's signing key
 	test          bool
-	rehearsal     bool // sends wrong checksums, so that nothing is written
 	unconditional atomic.Bool
 }
 
@@ -74,18 +69,25 @@ func (c *Client) open(d auditdrain.Drain, name string, duration time.Duration, p
 	if err != nil {
 		return nil, err
 	}
+	host := wire.HostOf(&base)
+	form, err := newForm(d.Delivery, host.Name(), base.Path, role.Account, false)
+	if err != nil {
+		return nil, err
+	}
 	in := assumeInput(d, name, c.namespace.ExternalID(d.TeamID), duration, policy)
 	region := c.stsRegion(d.Delivery.Region)
 	return &Destination{
 		client:     c,
 		delivery:   d.Delivery,
 		base:       base,
+		host:       host,
+		form:       form,
+		keys:       &signingKeys{},
 		owner:      role.Account,
 		sessionARN: fmt.Sprintf("arn:%s:sts::%s:assumed-role/%s/%s", role.Partition, role.Account, role.Name, name),
 		session: newSession(c.serverNow, func(ctx context.Context) (aws.Credentials, error) {
 			return c.assumeRole(ctx, c.caller, region, in)
 		}),
-		signer: v4.NewSigner(),
 	}, nil
 }
 
@@ -133,8 +135,6 @@ func (d *Destination) Close() { d.session.forget() }
 // same. Its errors are *Error. An expired session and a clock that differs
 // from S3's are mended here, once a call.
 func (d *Destination) Put(ctx context.Context, e auditdrain.Event) (auditdrain.PutResult, error) {
-	ctx, cancel := context.WithTimeout(ctx, putTimeout)
-	defer cancel()
 	key := d.delivery.ObjectKey(e, d.test)
 	body := d.delivery.ObjectBody(e)
 
@@ -184,30 +184,27 @@ const (
 	clockSkewed                   // signing with the server's clock may help
 )
 
+// put makes one attempt.
 func (d *Destination) put(ctx context.Context, creds aws.Credentials, key string, body []byte, unconditional bool) (outcome, *Error) {
-	req, err := d.request(ctx, creds, key, body, unconditional)
+	r := d.client.requests.Get().(*request)
+	defer d.client.requests.Put(r)
+	req, err := r.build(d.form, d.keys, creds, d.client.serverNow(), key, body, unconditional)
 	if err != nil {
 		return refused, d.noAnswer(key, fmt.Errorf("sign: %w", err))
 	}
-	resp, err := d.client.transport.RoundTrip(req)
-	if err != nil {
-		return refused, d.noAnswer(key, err)
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode/100 == 2 {
-		// The object is there, even if the rest cannot be read. Reading it
-		// lets the connection be used again.
-		_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, maxAnswer))
-		return written, nil
-	}
-	answerBody, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
-	answer := newAnswer("s3", "PutObject", resp.StatusCode, resp.Header, answerBody, d.client.now(), creds)
-	answer.brokeOff(err)
-	d.complete(answer, key)
+	got, err := d.client.wire.Put(ctx, d.host, req, d.client.putTimeout)
 	switch {
-	case resp.StatusCode == http.StatusPreconditionFailed && !unconditional:
+	case err != nil:
+		return refused, d.noAnswer(key, err)
+	case got.Status/100 == 2:
+		return written, nil
+	case got.Status == http.StatusPreconditionFailed && !unconditional:
 		return existed, nil
-	case resp.StatusCode == http.StatusNotImplemented && !unconditional:
+	}
+	answer := newAnswer("s3", "PutObject", got.Status, got.Header, got.Body, d.client.now(), creds)
+	answer.brokeOff(got.Err)
+	d.complete(answer, key)
+	if got.Status == http.StatusNotImplemented && !unconditional {
 		return notImplemented, answer
 	}
 	switch answer.Answer.Code {
@@ -217,77 +214,6 @@ func (d *Destination) put(ctx context.Context, creds aws.Credentials, key string
 		return clockSkewed, answer
 	}
 	return refused, answer
-}
-
-// request returns the signed PutObject request.
-func (d *Destination) request(ctx context.Context, creds aws.Credentials, key string, body []byte, unconditional bool) (*http.Request, error) {
-	sum := sha256.Sum256(body)
-	digest := hex.EncodeToString(sum[:])
-	header := http.Header{
-		"Content-Type":                {d.delivery.ContentType()},
-		"X-Amz-Content-Sha256":        {digest},
-		"X-Amz-Checksum-Sha256":       {base64.StdEncoding.EncodeToString(sum[:])},
-		"X-Amz-Expected-Bucket-Owner": {d.owner},
-		"User-Agent":                  {"auditdrain"},
-	}
-	if !unconditional {
-		header["If-None-Match"] = []string{"*"}
-	}
-	if d.delivery.ServerSideEncryption != "" {
-		header["X-Amz-Server-Side-Encryption"] = []string{d.delivery.ServerSideEncryption}
-	}
-	if d.delivery.ObjectACL != "" {
-		header["X-Amz-Acl"] = []string{d.delivery.ObjectACL}
-	}
-	if d.rehearsal {
-		header["X-Amz-Checksum-Sha256"] = []string{wrongSHA256}
-		header["Content-Md5"] = []string{wrongMD5}
-	}
-	path := strings.TrimSuffix(d.base.Path, "/") + "/" + key
-	u := &url.URL{
-		Scheme: d.base.Scheme,
-		Host:   d.base.Host,
-		Path:   path,
-		// S3's canonical request has the path URI-encoded once, "=" as %3D:
-		// what is signed must be what is sent.
-		RawPath: escapePath(path),
-	}
-	req := (&http.Request{
-		Method:        http.MethodPut,
-		URL:           u,
-		Host:          u.Host,
-		Proto:         "HTTP/1.1",
-		ProtoMajor:    1,
-		ProtoMinor:    1,
-		Header:        header,
-		Body:          io.NopCloser(bytes.NewReader(body)),
-		GetBody:       func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil },
-		ContentLength: int64(len(body)),
-	}).WithContext(ctx)
-	if err := d.signer.SignHTTP(ctx, creds, req, digest, "s3", d.delivery.Region, d.client.serverNow(),
-		func(o *v4.SignerOptions) { o.DisableURIPathEscaping = true }); err != nil {
-		return nil, err
-	}
-	// Tells net/http, and nobody else, that it may repeat the request when a
-	// connection that it had kept turns out to have been closed by S3.
-	header["Idempotency-Key"] = nil
-	return req, nil
-}
-
-// escapePath encodes every byte but the unreserved characters of RFC 3986 and
-// slashes.
-func escapePath(path string) string {
-	const hexDigits = "0123456789ABCDEF"
-	b := make([]byte, 0, len(path)+len(path)/4)
-	for i := range len(path) {
-		switch c := path[i]; {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', strings.IndexByte("-._~/", c) >= 0:
-			b = append(b, c)
-		default:
-			b = append(b, '%', hexDigits[c>>4], hexDigits[c&15])
-		}
-	}
-	return string(b)
 }
 
 // complete adds to an answer what AWS does not repeat.

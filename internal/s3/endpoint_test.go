@@ -66,7 +66,7 @@ func loadClient(t *testing.T) *Client {
 		t.Fatal(err)
 	}
 	c := New(Config{AWS: cfg, Namespace: auditdrain.DefaultNamespace})
-	t.Cleanup(c.transport.CloseIdleConnections)
+	t.Cleanup(c.Close)
 	return c
 }
 
@@ -344,7 +344,11 @@ func TestProxy(t *testing.T) {
 const childEnv = "S3_TEST_PUT"
 
 func TestMain(m *testing.M) {
-	if os.Getenv(childEnv) == "" {
+	switch {
+	case os.Getenv(nullServerEnv) != "":
+		nullServer()
+		return
+	case os.Getenv(childEnv) == "":
 		os.Exit(m.Run())
 	}
 	cfg, err := LoadConfig(context.Background(), slog.New(slog.DiscardHandler))

@@ -69,8 +69,8 @@ func TestReset(t *testing.T) {
 		if _, err := d.session.credentials(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		// On a new connection: what a kept one does is net/http's to repeat.
-		c.transport.CloseIdleConnections()
+		// On a new connection: what a kept one does is repeated.
+		c.Close()
 		w.fault("PutObject", awssim.Fault{Reset: true, AfterEffect: after}, 1)
 		e := putError(t, t.Context(), d)
 		a := e.Answer
@@ -136,7 +136,7 @@ func bubble(t *testing.T, f func(t *testing.T, w *world, c *Client)) {
 		defer srv.Close()
 		c := w.client(t)
 		c.transport.DialContext = l.dial
-		defer c.transport.CloseIdleConnections()
+		defer c.Close()
 		f(t, w, c)
 	})
 }
@@ -147,8 +147,8 @@ func TestTimeouts(t *testing.T) {
 		after   time.Duration
 		message string
 	}{
-		{"AssumeRole", stsTimeout, "timed out"},
-		{"PutObject", headerTimeout, "timed out: timeout awaiting response headers"},
+		{"AssumeRole", DefaultSTSTimeout, "timed out"},
+		{"PutObject", DefaultPutTimeout, "timed out: timeout awaiting the answer"},
 	} {
 		t.Run(tt.op+" hangs", func(t *testing.T) {
 			bubble(t, func(t *testing.T, w *world, c *Client) {
@@ -185,8 +185,8 @@ func TestTimeouts(t *testing.T) {
 			})
 			start := time.Now()
 			e := putError(t, t.Context(), d)
-			if took := time.Since(start); took != putTimeout {
-				t.Errorf("took %s, want %s", took, putTimeout)
+			if took := time.Since(start); took != DefaultPutTimeout {
+				t.Errorf("took %s, want %s", took, DefaultPutTimeout)
 			}
 			if e.Answer.HTTPStatus != 500 || e.Answer.Message != "the answer broke off: timed out" || e.Class() != auditdrain.Transient {
 				t.Errorf("%+v (%v)", e.Answer, e.Class())

@@ -44,7 +44,7 @@ func (c *chain) drop(aws.Credentials) {
 // one already: a role need not be allowed to assume itself.
 func (c *Client) writerRole(arn string, own identity) *session {
 	return newSession(c.serverNow, func(ctx context.Context) (aws.Credentials, error) {
-		ctx, cancel := context.WithTimeout(ctx, stsTimeout)
+		ctx, cancel := context.WithTimeout(ctx, c.stsTimeout)
 		defer cancel()
 		// Should this fail, AssumeRole says why.
 		callerARN, _ := c.getCallerIdentity(ctx, own)
@@ -174,7 +174,7 @@ func (c *Client) assumeRole(ctx context.Context, who identity, region string, in
 // from AWS's, which the SDK has taken over from the answer. Its errors are
 // *Error.
 func (c *Client) call(ctx context.Context, operation, roleARN string, who identity, do func(context.Context, func(*sts.Options)) error) error {
-	ctx, cancel := context.WithTimeout(ctx, stsTimeout)
+	ctx, cancel := context.WithTimeout(ctx, c.stsTimeout)
 	defer cancel()
 	for mended := false; ; mended = true {
 		creds, err := who.credentials(ctx)

@@ -79,15 +79,16 @@ func (c *Client) Rehearse(d auditdrain.Drain) (func(ctx context.Context, deliver
 		return nil, err
 	}
 	return func(ctx context.Context, delivery auditdrain.Delivery, key string) error {
-		ctx, cancel := context.WithTimeout(ctx, putTimeout)
-		defer cancel()
 		creds, err := dest.session.credentials(ctx)
 		if err != nil {
 			return dest.noSession(err, key)
 		}
+		form, err := newForm(delivery, dest.host.Name(), dest.base.Path, dest.owner, true)
+		if err != nil {
+			return err
+		}
 		variation := &Destination{
-			client: c, delivery: delivery, base: dest.base, owner: dest.owner, sessionARN: dest.sessionARN,
-			signer: dest.signer, rehearsal: true,
+			client: c, delivery: delivery, base: dest.base, host: dest.host, form: form, keys: dest.keys, sessionARN: dest.sessionARN,
 		}
 		outcome, answer := variation.put(ctx, creds, key, rehearsalBody, false)
 		if outcome == written || outcome == existed || wrongChecksum[answer.Answer.Code] {

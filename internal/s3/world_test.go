@@ -132,7 +132,7 @@ func (w *world) client(t testing.TB, change ...func(*Config)) *Client {
 		f(&cfg)
 	}
 	c := New(cfg)
-	t.Cleanup(c.transport.CloseIdleConnections)
+	t.Cleanup(c.Close)
 	return c
 }
 
