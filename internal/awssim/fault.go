@@ -1,7 +1,9 @@
 package awssim
 
 import (
+	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -34,16 +36,23 @@ type Fault struct {
 	Hang bool
 	// Reset tears the connection down, with a TCP reset where there is no TLS.
 	Reset bool
+	// Close reads the whole request and closes the connection, in good order
+	// but without an answer.
+	Close bool
 	// Err is the answer.
 	Err *Error
-	// AfterEffect lets Hang, Reset and Err happen once the request has been
-	// carried out: the object is there, but the client does not hear of it.
+	// AfterEffect lets Hang, Reset, Close and Err happen once the request has
+	// been carried out: the object is there, but the client does not hear of it.
 	AfterEffect bool
 
 	// Garbage replaces the answer's body by something that is no XML.
 	Garbage bool
 	// Truncate ends the connection in the middle of the answer.
 	Truncate bool
+	// TruncateHead ends it in the middle of the answer's headers.
+	TruncateHead bool
+	// Trickle is the pause before each byte of the answer's body.
+	Trickle time.Duration
 }
 
 // SetFault has f asked for every request what is to go wrong with it. Nil ends
@@ -101,6 +110,9 @@ func (f Fault) cut(w http.ResponseWriter, r *http.Request) bool {
 		abort(w)
 	case f.Reset:
 		abort(w)
+	case f.Close:
+		drain(r)
+		panic(http.ErrAbortHandler)
 	default:
 		return false
 	}
@@ -126,6 +138,10 @@ func abort(w http.ResponseWriter) {
 const garbage = "<html><body><center><h1>upstream sent too big header & went away"
 
 func (f Fault) write(w http.ResponseWriter, r *http.Request, rep reply) {
+	if f.TruncateHead {
+		truncateHead(w, rep.status)
+		return
+	}
 	body := rep.body
 	if f.Garbage {
 		body = []byte(garbage)
@@ -134,21 +150,52 @@ func (f Fault) write(w http.ResponseWriter, r *http.Request, rep reply) {
 	for k, v := range rep.header {
 		h[k] = v
 	}
-	if r.Method != http.MethodHead && rep.status != http.StatusNoContent {
-		n := len(body)
-		if f.Truncate {
-			n += 64 // so that an empty body can be cut short as well
-			body = body[:len(body)/2]
+	bodiless := r.Method == http.MethodHead || rep.status == http.StatusNoContent
+	if !bodiless {
+		// So that an empty body can be cut short or held up as well. XML may
+		// end with spaces, which S3 sends to keep connections alive.
+		if f.Truncate || f.Trickle > 0 {
+			body = append(slices.Clip(body), bytes.Repeat([]byte(" "), 64)...)
 		}
-		h.Set("Content-Length", strconv.Itoa(n))
+		h.Set("Content-Length", strconv.Itoa(len(body)))
+		if f.Truncate {
+			body = body[:(len(body)-64)/2]
+		}
 	}
 	w.WriteHeader(rep.status)
-	if r.Method != http.MethodHead {
+	switch {
+	case bodiless:
+	case f.Trickle > 0:
+		trickle(w, r, body, f.Trickle)
+	default:
 		w.Write(body) // a failure is the client's having gone
 	}
 	if f.Truncate {
 		http.NewResponseController(w).Flush()
 		panic(http.ErrAbortHandler)
+	}
+}
+
+// truncateHead begins an answer and ends the connection within a header.
+func truncateHead(w http.ResponseWriter, status int) {
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		panic(http.ErrAbortHandler) // HTTP/2 has no such thing as half a head
+	}
+	fmt.Fprintf(conn, "HTTP/1.1 %d %s\r\nx-amz-id-2: ", status, http.StatusText(status)) // a failure is the client's having gone
+	conn.Close()
+}
+
+// trickle writes the body a byte at a time until the client has gone.
+func trickle(w http.ResponseWriter, r *http.Request, body []byte, d time.Duration) {
+	rc := http.NewResponseController(w)
+	rc.Flush()
+	for i := range body {
+		if !pause(r.Context(), d) {
+			panic(http.ErrAbortHandler)
+		}
+		w.Write(body[i : i+1])
+		rc.Flush()
 	}
 }
 

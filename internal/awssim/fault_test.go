@@ -38,7 +38,11 @@ func TestFaults(t *testing.T) {
 		{"error after", awssim.Fault{Err: awssim.InternalError(), AfterEffect: true}, outcome{500, true}},
 		{"latency", awssim.Fault{Delay: time.Millisecond}, outcome{200, true}},
 		{"expired", awssim.Fault{Err: awssim.ExpiredSession("t")}, outcome{400, false}},
+		{"close before", awssim.Fault{Close: true}, outcome{0, false}},
+		{"close after", awssim.Fault{Close: true, AfterEffect: true}, outcome{0, true}},
 		{"truncated", awssim.Fault{Truncate: true}, outcome{200, true}},
+		{"truncated head", awssim.Fault{TruncateHead: true}, outcome{0, true}},
+		{"trickle", awssim.Fault{Trickle: time.Microsecond}, outcome{200, true}},
 		{"garbage", awssim.Fault{Garbage: true}, outcome{200, true}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -100,6 +104,52 @@ func TestFaultyBodies(t *testing.T) {
 	}
 }
 
+// Half a head is there to be read, and then the connection's end.
+func TestTruncatedHead(t *testing.T) {
+	w := newWorld(t)
+	w.SetFault(func(awssim.FaultRequest) awssim.Fault { return awssim.Fault{TruncateHead: true} })
+	if got, err := raw(t, w); err != nil || got != "HTTP/1.1 403 Forbidden\r\nx-amz-id-2: " {
+		t.Errorf("answered %q, %v", got, err)
+	}
+}
+
+// Unlike a reset, a close is the connection's orderly end.
+func TestCloseIsNoReset(t *testing.T) {
+	w := newWorld(t)
+	w.SetFault(func(awssim.FaultRequest) awssim.Fault { return awssim.Fault{Close: true} })
+	if got, err := raw(t, w); err != nil || got != "" {
+		t.Errorf("answered %q, %v", got, err)
+	}
+}
+
+// An answer that trickles is whole for who waits, and its head is there at
+// once.
+func TestTrickle(t *testing.T) {
+	w := newWorld(t)
+	a := w.newAssume(nil)
+	w.SetFault(func(awssim.FaultRequest) awssim.Fault { return awssim.Fault{Trickle: time.Microsecond} })
+	if _, err := w.assume(); err != nil {
+		t.Error(err)
+	}
+	w.SetFault(func(awssim.FaultRequest) awssim.Fault { return awssim.Fault{Trickle: time.Hour} })
+	res := a.send() // returns, though no byte of the body will ever come
+	if err := res.Body.Close(); res.StatusCode != 200 || err != nil {
+		t.Errorf("%s, %v", res.Status, err)
+	}
+}
+
+// raw sends a request that S3 refuses and returns all that comes back.
+func raw(t *testing.T, w *world) (string, error) {
+	t.Helper()
+	conn, err := net.Dial("tcp", strings.TrimPrefix(w.url, "http://"))
+	must(t, err)
+	defer conn.Close()
+	_, err = io.WriteString(conn, "GET /"+bucketName+"/k HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	must(t, err)
+	got, err := io.ReadAll(conn)
+	return string(got), err
+}
+
 func TestServeRefusesPublicAddresses(t *testing.T) {
 	sim, err := awssim.New(awssim.Options{Dir: t.TempDir()})
 	must(t, err)
@@ -152,12 +202,7 @@ func TestConfigurationIsValidated(t *testing.T) {
 func TestResetIsAReset(t *testing.T) {
 	w := newWorld(t)
 	w.SetFault(func(awssim.FaultRequest) awssim.Fault { return awssim.Fault{Reset: true} })
-	conn, err := net.Dial("tcp", strings.TrimPrefix(w.url, "http://"))
-	must(t, err)
-	defer conn.Close()
-	_, err = io.WriteString(conn, "GET /b/k HTTP/1.1\r\nHost: localhost\r\n\r\n")
-	must(t, err)
-	if _, err := io.ReadAll(conn); !errors.Is(err, syscall.ECONNRESET) {
+	if _, err := raw(t, w); !errors.Is(err, syscall.ECONNRESET) {
 		t.Errorf("read: %v", err)
 	}
 }
