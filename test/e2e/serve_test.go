@@ -234,13 +234,13 @@ func lastLine(text string) string {
 func TestNewerFormatIsRefused(t *testing.T) {
 	data := t.TempDir()
 	serve(t, "", data).stop()
-	setFormat(t, data, "2")
+	setFormat(t, data, "3")
 	p := run(t, environment(t, ""), serveArgs(data)...)
-	want := "auditdrain: open data directory " + data + `: it was written by a newer version of auditdrain (layout "2"; this version knows "1")` + "\n"
+	want := "auditdrain: open data directory " + data + `: it was written by a newer version of auditdrain (layout "3"; this version knows "2")` + "\n"
 	if code, got := p.code(), p.stderr.String(); code != 1 || got != want {
 		t.Errorf("code %d, stderr %q, want 1, %q", code, got, want)
 	}
-	setFormat(t, data, "1")
+	setFormat(t, data, "2")
 	serve(t, "", data).stop()
 }
 
