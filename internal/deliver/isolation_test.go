@@ -29,7 +29,7 @@ func TestTheSickTakeNothingFromTheHealthy(t *testing.T) {
 		// 850 drains with 4 events a second at 50 ms each need 170 places of 256.
 		{"as events come", 1, 0},
 		// More than all places can do at once.
-		{"with a backlog", 1, 100},
+		{"with a backlog", 1, 50},
 	} {
 		t.Run(load.name, func(t *testing.T) {
 			without := runHospital(t, load.perTick, load.backlog, false)
@@ -54,7 +54,7 @@ type hospital struct {
 func runHospital(t *testing.T, perTick, backlog int, sick bool) (result hospital) {
 	const (
 		drains = 1000
-		ticks  = 60
+		ticks  = 40
 	)
 	const (
 		healthy = iota
