@@ -484,6 +484,25 @@ func TestStoreThatCannotBeReadIsTriedAgain(t *testing.T) {
 	})
 }
 
+func TestStateThatCannotBeReadIsNotReplaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.addDrain("d", "t")
+		w.addEvents("t", 3)
+		w.states["d"] = auditdrain.DeliveryState{DrainID: "d", Delivered: 7, Failed: 5}
+		w.stateErr = errors.New("disk is gone")
+		startDeliverer(t, w, Options{})
+		time.Sleep(time.Minute)
+		w.mu.Lock()
+		w.stateErr = nil
+		w.mu.Unlock()
+		time.Sleep(time.Minute)
+		if got := w.state("d"); got.Cursor != 3 || got.Delivered != 10 || got.Failed != 5 {
+			t.Errorf("state %+v, want cursor 3, 10 delivered and 5 failed", got)
+		}
+	})
+}
+
 func TestIdleDrainsCostNoGoroutine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)

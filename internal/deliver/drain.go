@@ -317,7 +317,7 @@ func (d *drain) readAhead(l *lane) bool {
 	d.mu.Lock()
 	l.reading = false
 	if err != nil {
-		if d.ctx.Err() == nil {
+		if d.ctx.Err() == nil && d.timer == nil {
 			d.log.Error("events could not be read; will try again", "drain", d.config.ID, "err", err)
 			d.failures++
 			d.pause(backoff(d.failures))

@@ -15,9 +15,10 @@ const (
 	saveMost = 1000
 )
 
-// touch has the drain saved soon, or at once if it is urgent. mu is held.
+// touch has the drain saved soon, or at once if it is urgent. mu is held. A
+// state that has not been read yet must not replace the one that is stored.
 func (d *drain) touch() {
-	if d.unsaved && !d.urgent {
+	if !d.loaded || d.unsaved && !d.urgent {
 		return
 	}
 	d.noteDirty(d, !d.unsaved, d.urgent)

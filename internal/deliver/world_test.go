@@ -28,6 +28,7 @@ type world struct {
 	answer       func(ctx context.Context, d auditdrain.Drain, e auditdrain.Event) (auditdrain.PutResult, error)
 	readErr      error
 	saveErr      error
+	stateErr     error
 	opened       []bool // unconditional
 	closed       int
 }
@@ -133,7 +134,7 @@ func (w *world) DeliveryState(_ context.Context, id string) (auditdrain.Delivery
 	if !ok {
 		return state, errNoDrain
 	}
-	return state, nil
+	return state, w.stateErr
 }
 
 func (w *world) Instructions(_ context.Context, id string) (auditdrain.Instructions, error) {
