@@ -111,7 +111,8 @@ type Deliverer struct {
 	changed    map[string]bool // drain IDs: created, changed or deleted
 	changedNow chan struct{}
 
-	saving    sync.Mutex
+	flushing  sync.Mutex // held during saveDirty
+	saving    sync.Mutex // guards dirty
 	dirty     []*drain
 	dirtyNow  chan struct{}
 	urgentNow chan struct{}
@@ -233,10 +234,10 @@ func (d *Deliverer) Run(ctx context.Context) error {
 	grace.Stop()
 	stopHelpers()
 	helpers.Wait()
+	d.saveDirty(context.WithoutCancel(ctx))
 	for _, dr := range drains {
 		dr.close()
 	}
-	d.saveDirty(context.WithoutCancel(ctx))
 	return nil
 }
 

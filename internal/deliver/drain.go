@@ -64,6 +64,7 @@ type drain struct {
 	window   window
 
 	stopped  bool          // for good
+	closed   bool          // and nothing is under way any more
 	idle     chan struct{} // closed when it is stopped and nothing is under way
 	timer    *time.Timer   // until it goes on, or nil
 	parked   bool          // what timer waits for is a probe
@@ -552,6 +553,7 @@ func (d *drain) close() {
 	d.abort()
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.closed = true
 	if d.dest != nil {
 		d.dest.Close()
 		d.dest = nil

@@ -210,7 +210,9 @@ func TestWhatCannotBeSavedIsSavedLater(t *testing.T) {
 		w.addEvents("t", 10)
 		w.setAnswer(refusing("t-5", denied))
 		w.saveErr = fmt.Errorf("the disk is full")
-		startDeliverer(t, w, Options{})
+		d, _ := startDeliverer(t, w, Options{})
+		time.Sleep(time.Second)
+		d.Changed("d") // from now on another saves for it
 		time.Sleep(time.Minute)
 		if got := w.state("d"); got.Cursor != 0 {
 			t.Fatalf("cursor %d was saved, want none: this test shows nothing", got.Cursor)

@@ -67,8 +67,11 @@ func (d *Deliverer) save(ctx context.Context) {
 }
 
 // saveDirty stores what has changed since it was last stored. What cannot be
-// stored is stored later: a cursor may lag.
+// stored is stored later: a cursor may lag. One call goes after the other, so
+// that whoever reads a state after a call has all of it.
 func (d *Deliverer) saveDirty(ctx context.Context) {
+	d.flushing.Lock()
+	defer d.flushing.Unlock()
 	d.saving.Lock()
 	drains := d.dirty
 	d.dirty = nil
@@ -125,10 +128,14 @@ func (d *drain) snapshot() auditdrain.Progress {
 	return p
 }
 
-// notSaved takes back the attempts of a snapshot.
+// notSaved takes back the attempts of a snapshot. A drain that another has
+// replaced is not saved again, or it would undo what that one saves.
 func (d *drain) notSaved(attempts []auditdrain.Attempt) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.closed {
+		return
+	}
 	d.attempts = append(attempts, d.attempts...)
 	d.boundAttempts()
 	d.touch()

@@ -149,8 +149,13 @@ func (w *world) SaveProgress(_ context.Context, progress []auditdrain.Progress) 
 	if w.saveErr != nil {
 		return nil, w.saveErr
 	}
+	named := map[string]bool{}
 	for _, p := range progress {
 		id := p.State.DrainID
+		if named[id] {
+			w.t.Errorf("drain %s is saved twice in one call", id)
+		}
+		named[id] = true
 		old, ok := w.states[id]
 		if !ok {
 			gone = append(gone, id)
