@@ -17,7 +17,9 @@ const envPrefix = "AUDITDRAIN_"
 
 // withoutFlag are the variables that have no flag.
 var withoutFlag = []string{
-	"AUDITDRAIN_OPERATOR_TOKEN", // serve; a secret that must not be among a server's arguments
+	// serve; secrets that must not be among a server's arguments
+	"AUDITDRAIN_OPERATOR_TOKEN",
+	"AUDITDRAIN_NOTIFY_SECRET",
 
 	// cobra's own
 	"AUDITDRAIN_ACTIVE_HELP",

@@ -23,6 +23,7 @@ import (
 	"github.com/auditdrain/auditdrain/internal/deliver"
 	"github.com/auditdrain/auditdrain/internal/diagnose"
 	"github.com/auditdrain/auditdrain/internal/ingest"
+	"github.com/auditdrain/auditdrain/internal/notify"
 	"github.com/auditdrain/auditdrain/internal/pebblestore"
 	"github.com/auditdrain/auditdrain/internal/s3"
 	"github.com/auditdrain/auditdrain/internal/setup"
@@ -42,6 +43,8 @@ type settings struct {
 	retain          time.Duration
 	logFormat       string
 	perDrainMetrics bool
+	notifyURL       string
+	notifyDelay     time.Duration
 	shutdownTimeout time.Duration
 }
 
@@ -54,7 +57,8 @@ func newServeCommand() *cobra.Command {
 
 AWS credentials, region and endpoints come from the standard AWS environment,
 files and metadata services. The first start writes an operator token to
-DATA/operator-token, unless AUDITDRAIN_OPERATOR_TOKEN gives one.`,
+DATA/operator-token, unless AUDITDRAIN_OPERATOR_TOKEN gives one. --notify-url
+needs AUDITDRAIN_NOTIFY_SECRET: whsec_ and the output of openssl rand -base64 32.`,
 		Args:              cobra.NoArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -75,6 +79,8 @@ DATA/operator-token, unless AUDITDRAIN_OPERATOR_TOKEN gives one.`,
 	f.DurationVar(&set.retain, "retain", 168*time.Hour, "how long events are kept after their delivery; undelivered ones are always kept")
 	f.StringVar(&set.logFormat, "log-format", "text", "`format` of the log: text or json")
 	f.BoolVar(&set.perDrainMetrics, "per-drain-metrics", false, "add series of each drain to /metrics, about ten")
+	f.StringVar(&set.notifyURL, "notify-url", "", "`URL` of the operator's webhook, https or on this machine, which is told of drains that become errored, recover, fall behind and catch up")
+	f.DurationVar(&set.notifyDelay, "notify-delay", 15*time.Minute, "how long a drain's oldest event may wait before the webhook is told; 0s: it never is")
 	f.DurationVar(&set.shutdownTimeout, "shutdown-timeout", 30*time.Second, "how long a shutdown may take")
 	_ = cmd.RegisterFlagCompletionFunc("log-format", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("unsafe-roles", cobra.FixedCompletions([]string{"warn", "refuse"}, cobra.ShellCompDirectiveNoFileComp))
@@ -108,6 +114,12 @@ func (set settings) validate() error {
 	if set.retain < 0 {
 		return usagef("--retain: %s is not allowed: use 0s or more", set.retain)
 	}
+	if err := notify.CheckURL(set.notifyURL); set.notifyURL != "" && err != nil {
+		return usagef("--notify-url: %w", err)
+	}
+	if set.notifyDelay < 0 {
+		return usagef("--notify-delay: %s is not allowed: use 0s or more", set.notifyDelay)
+	}
 	if set.shutdownTimeout <= 0 {
 		return usagef("--shutdown-timeout: %s is not allowed: use more than 0s", set.shutdownTimeout)
 	}
@@ -121,6 +133,10 @@ func serve(ctx context.Context, set settings, log *slog.Logger, started func(*in
 		return err
 	}
 	givenToken, err := tokenFromEnvironment()
+	if err != nil {
+		return err
+	}
+	notifySecrets, err := notifySecretsFromEnvironment(set.notifyURL)
 	if err != nil {
 		return err
 	}
@@ -153,7 +169,7 @@ func serve(ctx context.Context, set settings, log *slog.Logger, started func(*in
 		WriterRoleARN: set.writerRoleARN,
 	})
 	defer client.Close()
-	in := newInstance(set, log, store, client, operator)
+	in := newInstance(set, log, store, client, operator, notifySecrets)
 	in.url = "http://" + listener.Addr().String()
 	log.Info("auditdrain is listening", "url", in.url, "data", set.data, "version", buildVersion())
 	if started != nil {
@@ -191,15 +207,21 @@ type instance struct {
 	aws       *s3.Client
 	committer *ingest.Committer
 	deliverer *deliver.Deliverer
+	notifier  *notify.Notifier // nil without a webhook
 	api       *api.Server
 	registry  *prometheus.Registry
 	url       string
 }
 
-func newInstance(set settings, log *slog.Logger, store *pebblestore.Store, client *s3.Client, operator auditdrain.TokenHash) *instance {
+func newInstance(set settings, log *slog.Logger, store *pebblestore.Store, client *s3.Client, operator auditdrain.TokenHash, notifySecrets [][]byte) *instance {
 	in := &instance{settings: set, log: log, store: store, aws: client, registry: prometheus.NewRegistry()}
 	open := func(d auditdrain.Drain, unconditional bool) (deliver.Destination, error) {
 		return client.Open(d, s3.Options{Unconditional: unconditional})
+	}
+	if set.notifyURL != "" {
+		in.notifier = notify.New(notify.Config{
+			URL: set.notifyURL, Secrets: notifySecrets, Delay: set.notifyDelay, Store: store, Drains: store, Log: log,
+		})
 	}
 	explainer := diagnose.Explainer{Namespace: auditdrain.Namespace(set.namespace), WriterARN: client.KnownWriterARN}
 	in.deliverer = deliver.New(store, store, open, deliver.Options{Grace: set.shutdownTimeout / 2, Explain: explainer.Explain, Log: log})
@@ -207,6 +229,9 @@ func newInstance(set settings, log *slog.Logger, store *pebblestore.Store, clien
 	in.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, c := range [][]prometheus.Collector{store.Collectors(), in.committer.Collectors(), in.deliverer.Collectors()} {
 		in.registry.MustRegister(c...)
+	}
+	if in.notifier != nil {
+		in.registry.MustRegister(in.notifier.Collectors()...)
 	}
 	in.registry.MustRegister(deliver.NewBacklog(store, set.perDrainMetrics))
 	in.api = api.New(api.Config{
@@ -246,6 +271,7 @@ func (in *instance) run(ctx context.Context, listener net.Listener) error {
 	serving := start(ctx, func(context.Context) error { return server.Serve(listener) })
 	committing := start(ctx, in.committer.Run)
 	delivering := start(ctx, in.deliverer.Run)
+	notifying := start(ctx, in.notify)
 	trimming := start(ctx, in.trim)
 	introducing := start(ctx, in.introduce)
 
@@ -259,6 +285,8 @@ func (in *instance) run(ctx context.Context, listener net.Listener) error {
 		err = fmt.Errorf("serve: %w", serving.err)
 	case <-delivering.done:
 		err = fmt.Errorf("deliver: %w", delivering.err)
+	case <-notifying.done:
+		err = fmt.Errorf("notify: %w", notifying.err)
 	}
 
 	deadline, cancel := context.WithTimeout(context.WithoutCancel(ctx), in.shutdownTimeout*3/4)
@@ -267,6 +295,7 @@ func (in *instance) run(ctx context.Context, listener net.Listener) error {
 	introducing.stop()
 	trimming.stop()
 	delivering.stop()
+	notifying.stop()
 	if shutdownErr := server.Shutdown(deadline); shutdownErr != nil {
 		_ = server.Close() // requests that take too long are cut off
 	}
@@ -295,6 +324,15 @@ func (in *instance) trim(ctx context.Context) error {
 			}
 		}
 	}
+}
+
+// notify tells the operator's webhook, if there is one, until ctx ends.
+func (in *instance) notify(ctx context.Context) error {
+	if in.notifier == nil {
+		<-ctx.Done()
+		return nil
+	}
+	return in.notifier.Run(ctx)
 }
 
 // introduce tells the operator whom customers' trust policies must name, which
@@ -344,6 +382,23 @@ func tokenFromEnvironment() (string, error) {
 		return "", usagef("AUDITDRAIN_OPERATOR_TOKEN is not allowed: use at least 24 letters and digits in a row, such as ad_ and 32 random ones")
 	}
 	return value, nil
+}
+
+// notifySecretsFromEnvironment returns what calls of the operator's webhook are
+// signed with.
+func notifySecretsFromEnvironment(url string) ([][]byte, error) {
+	value := os.Getenv("AUDITDRAIN_NOTIFY_SECRET")
+	switch {
+	case url != "":
+		secrets, err := notify.ParseSecrets(value)
+		if err != nil {
+			return nil, usagef("AUDITDRAIN_NOTIFY_SECRET: %w", err)
+		}
+		return secrets, nil
+	case value != "":
+		return nil, usagef("AUDITDRAIN_NOTIFY_SECRET is of no use without --notify-url")
+	}
+	return nil, nil
 }
 
 // operatorToken returns the hash of the token that may do everything: the one

@@ -48,6 +48,7 @@
 //	g/DRAIN/NUMBER (8 bytes)   another attempt, as JSON; NUMBER is modulo MaxSamples
 //	x/DRAIN/FROM (8) TO (8)    a skip, as JSON
 //	y/DRAIN                    the last replay that was ordered, as JSON
+//	w/DRAIN                    what the operator has been told of it, as JSON; see Notified
 //	s/TEAM                     the team's last sequence number, 8 bytes;
 //	                           when that event was accepted, 8 bytes, Unix µs;
 //	                           the bytes of all its bodies up to that, 8 bytes

@@ -271,7 +271,7 @@ func (s *Store) DeleteDrain(ctx context.Context, teamID, id string) error {
 			return err
 		}
 		b := s.db.NewBatch()
-		for _, k := range [][]byte{drainKey(p.teamID, id), key(progressPrefix, id), key(replayPrefix, id)} {
+		for _, k := range [][]byte{drainKey(p.teamID, id), key(progressPrefix, id), key(replayPrefix, id), key(notifiedPrefix, id)} {
 			if err := b.Delete(k, nil); err != nil {
 				return err
 			}

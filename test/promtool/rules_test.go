@@ -173,6 +173,13 @@ var examples = map[string]struct {
 		summary: "auditdrain on a cannot tell how its drains are doing",
 		quiet:   map[string][]string{"once": {`auditdrain_collect_failed 0x9 1 0x9`}},
 	},
+	"AuditdrainNotificationsFailing": {
+		fires:   []string{`auditdrain_notifications_waiting{instance="a"} 0x5 2x31`},
+		summary: "the webhook of auditdrain on a cannot be told of 2 drains",
+		quiet: map[string][]string{
+			"each within minutes": {`auditdrain_notifications_waiting 2x25 0 1x25 0`},
+		},
+	},
 }
 
 func TestAlerts(t *testing.T) {
