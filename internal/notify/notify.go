@@ -258,7 +258,7 @@ func (r *running) sweep(ctx context.Context) {
 			return
 		}
 		there[s.Drain.ID] = true
-		if k := r.known[s.Drain.ID]; !r.busy[s.Drain.ID] && r.anything(k, s, now) {
+		if r.anything(r.known[s.Drain.ID], s, now) {
 			r.queue.add(s.Drain.ID)
 		}
 	}

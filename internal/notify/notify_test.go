@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -98,9 +99,7 @@ func TestDelayedAndCaughtUp(t *testing.T) {
 		w.addDrain("slow")
 		w.addDrain("well")
 		w.addDrain("off")
-		off := w.drains["off"]
-		off.Status = auditdrain.StatusDisabled
-		w.drains["off"] = off
+		w.disable("off")
 		_, stop := w.run(15 * time.Minute)
 		defer stop()
 		w.accept("slow", 1)
@@ -135,12 +134,13 @@ func TestDelayedHasHysteresis(t *testing.T) {
 		w.addDrain("slow")
 		_, stop := w.run(10 * time.Minute)
 		defer stop()
-		for i := range 200 {
-			w.accept("slow", 1)
-			if i > 10 {
-				w.deliver("slow", 1)
-			}
+		w.accept("slow", 1)
+		for i := range 200 { // from the tenth minute on, the oldest is 9 to 11 minutes old
 			time.Sleep(time.Minute)
+			w.accept("slow", 1)
+			if i > 9 && i%2 == 0 {
+				w.deliver("slow", 2)
+			}
 		}
 		wantHeard(t, w, "slow delayed")
 	})
@@ -152,7 +152,7 @@ func TestNoDelayMeansNever(t *testing.T) {
 		w.addDrain("slow")
 		w.accept("slow", 1)
 		_, stop := w.run(0)
-		time.Sleep(1000 * time.Hour)
+		time.Sleep(24 * time.Hour)
 		stop()
 		wantHeard(t, w)
 	})
@@ -166,11 +166,7 @@ func TestDisabledAndDeletedDrains(t *testing.T) {
 		w.fail("a", "b")
 		n, stop := w.run(0)
 		wantHeard(t, w, "a errored", "b errored")
-		off := w.drains["a"]
-		off.Status = auditdrain.StatusDisabled
-		w.mu.Lock()
-		w.drains["a"] = off
-		w.mu.Unlock()
+		w.disable("a")
 		w.remove("b")
 		n.Changed("b")
 		n.Changed("none")
@@ -283,17 +279,19 @@ func TestReceiverDownForAnHour(t *testing.T) {
 // not true any more.
 func TestAnswersThatAreLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		lost := true
+		var lost atomic.Bool
+		lost.Store(true)
 		w := newWorld(t)
 		w.addDrain("a")
 		n, stop := w.run(0)
 		defer stop()
-		w.setAnswer(func(context.Context, auditdrain.Notice) (int, error) {
-			if lost {
+		answer := func(context.Context, auditdrain.Notice) (int, error) {
+			if lost.Load() {
 				return 200, errors.New("connection reset")
 			}
 			return 200, nil
-		})
+		}
+		w.setAnswer(answer)
 		w.fail("a")
 		n.Changed("a")
 		time.Sleep(time.Minute)
@@ -301,6 +299,9 @@ func TestAnswersThatAreLost(t *testing.T) {
 			t.Errorf("repeats have the ids %v, want one", ids)
 		}
 		w.takeHeard()
+		w.setAnswer(func(context.Context, auditdrain.Notice) (int, error) { return 503, nil })
+		time.Sleep(2 * mostPause) // that it is refused now does not undo that
+		w.setAnswer(answer)
 		w.mend("a") // though, as far as we know, it was never told
 		time.Sleep(2 * mostPause)
 		if heard := slices.Compact(w.takeHeard()); !slices.Equal(heard, []string{"a recovered"}) {
@@ -309,7 +310,7 @@ func TestAnswersThatAreLost(t *testing.T) {
 		w.takeIDs()
 		w.fail("a") // as far as we know, it still is told as errored
 		time.Sleep(time.Millisecond)
-		lost = false
+		lost.Store(false)
 		time.Sleep(2 * mostPause)
 		wantHeard(t, w, "a errored")
 		w.mend("a")
@@ -361,6 +362,53 @@ func TestReceiverThatHangs(t *testing.T) {
 	})
 }
 
+func TestFailuresAreRepeatedSoon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.addDrain("a")
+		failures := 3
+		w.setAnswer(func(context.Context, auditdrain.Notice) (int, error) {
+			if failures--; failures >= 0 {
+				return 503, nil
+			}
+			return 200, nil
+		})
+		n, stop := w.run(0)
+		defer stop()
+		time.Sleep(time.Second) // between sweeps
+		w.fail("a")
+		n.Changed("a")
+		time.Sleep(7 * firstPause)
+		wantHeard(t, w, "a errored")
+	})
+}
+
+// What is confirmed while the service stops is not told again.
+func TestStoppedDuringACall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.addDrain("a")
+		w.fail("a")
+		stopped := make(chan struct{})
+		w.setAnswer(func(context.Context, auditdrain.Notice) (int, error) {
+			<-stopped
+			return 200, nil
+		})
+		_, stop := w.run(0)
+		synctest.Wait()
+		go func() {
+			time.Sleep(time.Second)
+			close(stopped)
+		}()
+		stop()
+		wantHeard(t, w, "a errored")
+		_, stop = w.run(0)
+		time.Sleep(time.Hour)
+		stop()
+		wantHeard(t, w)
+	})
+}
+
 // A notice that the receiver never accepts does not hold up the others.
 func TestOneNoticeThatIsRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -376,6 +424,7 @@ func TestOneNoticeThatIsRefused(t *testing.T) {
 		n, stop := w.run(0)
 		defer stop()
 		time.Sleep(24 * time.Hour)
+		synctest.Wait()
 		if w.attempts < 200 || w.attempts > 1200 {
 			t.Errorf("%d attempts in a day", w.attempts)
 		}

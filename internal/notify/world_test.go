@@ -3,6 +3,7 @@ package notify
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -27,7 +28,6 @@ type world struct {
 	states   map[string]auditdrain.DeliveryState
 	accepted map[string][]time.Time // of each team's events
 	notified map[string]auditdrain.Notified
-	saved    int
 	saveErr  error
 
 	answer   func(ctx context.Context, n auditdrain.Notice) (status int, err error)
@@ -87,6 +87,15 @@ func (w *world) change(id string, f func(*auditdrain.DeliveryState)) {
 	s := w.states[id]
 	f(&s)
 	w.states[id] = s
+}
+
+// disable pauses a drain.
+func (w *world) disable(id string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	d := w.drains[id]
+	d.Status = auditdrain.StatusDisabled
+	w.drains[id] = d
 }
 
 // fail makes drains errored, and mend ends that.
@@ -154,16 +163,15 @@ func (w *world) Notified(context.Context) (map[string]auditdrain.Notified, error
 	return maps.Clone(w.notified), nil
 }
 
-func (w *world) SaveNotified(_ context.Context, id string, n auditdrain.Notified) error {
+func (w *world) SaveNotified(ctx context.Context, id string, n auditdrain.Notified) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.saveErr != nil {
-		return w.saveErr
+	if err := errors.Join(ctx.Err(), w.saveErr); err != nil {
+		return err
 	}
 	if _, ok := w.drains[id]; !ok {
 		return auditdrain.Errorf(auditdrain.CodeNotFound, "no drain %s", id)
 	}
-	w.saved++
 	if n == (auditdrain.Notified{}) {
 		delete(w.notified, id)
 	} else {

@@ -27,7 +27,7 @@ var (
 func TestDeployedMetricsExist(t *testing.T) {
 	aws := newCloud(t)
 	tm := oneTeam(t, aws)
-	s := serve(t, aws.url, t.TempDir(), "--per-drain-metrics")
+	s := serveNotifying(t, aws.url, t.TempDir(), newReceiver(t), "--per-drain-metrics")
 	tm.setUp(t, s.http, s.api)
 	refused := tm.targets[0].delivery()
 	refused.RoleARN += "-that-does-not-exist"

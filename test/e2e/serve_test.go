@@ -97,7 +97,12 @@ func TestUsage(t *testing.T) {
 		"retain variable":  {env: []string{"AUDITDRAIN_RETAIN=1week"}, stderr: `AUDITDRAIN_RETAIN: invalid value "1week"`},
 		"log format":       {args: []string{"--log-format", "xml"}, stderr: `--log-format: "xml" is not allowed: use text or json`},
 		"shutdown timeout": {args: []string{"--shutdown-timeout", "0s"}, stderr: "--shutdown-timeout: 0s is not allowed"},
-		"operator token":   {env: []string{"AUDITDRAIN_OPERATOR_TOKEN=secret"}, stderr: "AUDITDRAIN_OPERATOR_TOKEN is not allowed: use at least 24 letters and digits in a row"},
+		"notify URL":       {args: []string{"--notify-url", "http://hooks.example.com/"}, stderr: `--notify-url: "http://hooks.example.com/" is not allowed: use https, or http on this machine`},
+		"notify delay":     {args: []string{"--notify-delay", "-1s"}, stderr: "--notify-delay: -1s is not allowed: use 0s or more"},
+		"no secret":        {args: []string{"--notify-url", "https://hooks.example.com/"}, stderr: "AUDITDRAIN_NOTIFY_SECRET: a secret is needed: use whsec_ and the output of openssl rand -base64 32"},
+		"short secret":     {args: []string{"--notify-url", "https://hooks.example.com/"}, env: []string{"AUDITDRAIN_NOTIFY_SECRET=whsec_c2VjcmV0"}, stderr: "AUDITDRAIN_NOTIFY_SECRET: a secret of 14 characters is not allowed"},
+		"only a secret":    {env: []string{"AUDITDRAIN_NOTIFY_SECRET=whsec_c2VjcmV0"}, stderr: "AUDITDRAIN_NOTIFY_SECRET is of no use without --notify-url"},
+		"operator token":   {env: []string{"AUDITDRAIN_OPERATOR_TOKEN=hunter2"}, stderr: "AUDITDRAIN_OPERATOR_TOKEN is not allowed: use at least 24 letters and digits in a row"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			data := filepath.Join(t.TempDir(), "data")
@@ -107,8 +112,8 @@ func TestUsage(t *testing.T) {
 			if code := p.code(); code != 2 || !strings.HasPrefix(got, "auditdrain: "+tc.stderr) || strings.Count(got, "\n") != 1 {
 				t.Errorf("code %d, stderr %q, want 2 and the one line %q", code, got, tc.stderr)
 			}
-			if strings.Contains(got, "secret") {
-				t.Errorf("stderr %q shows the token", got)
+			if strings.Contains(got, "hunter2") || strings.Contains(got, "c2VjcmV0") {
+				t.Errorf("stderr %q shows the secret", got)
 			}
 			if _, err := os.Stat(data); !os.IsNotExist(err) {
 				t.Errorf("the data folder was touched: %v", err)
