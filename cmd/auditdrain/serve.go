@@ -218,13 +218,17 @@ func newInstance(set settings, log *slog.Logger, store *pebblestore.Store, clien
 	open := func(d auditdrain.Drain, unconditional bool) (deliver.Destination, error) {
 		return client.Open(d, s3.Options{Unconditional: unconditional})
 	}
+	statusChanged := func(string) {}
 	if set.notifyURL != "" {
 		in.notifier = notify.New(notify.Config{
 			URL: set.notifyURL, Secrets: notifySecrets, Delay: set.notifyDelay, Store: store, Drains: store, Log: log,
 		})
+		statusChanged = in.notifier.Changed
 	}
 	explainer := diagnose.Explainer{Namespace: auditdrain.Namespace(set.namespace), WriterARN: client.KnownWriterARN}
-	in.deliverer = deliver.New(store, store, open, deliver.Options{Grace: set.shutdownTimeout / 2, Explain: explainer.Explain, Log: log})
+	in.deliverer = deliver.New(store, store, open, deliver.Options{
+		Grace: set.shutdownTimeout / 2, Explain: explainer.Explain, StatusChanged: statusChanged, Log: log,
+	})
 	in.committer = ingest.NewCommitter(store, in.deliverer.Wake, log)
 	in.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, c := range [][]prometheus.Collector{store.Collectors(), in.committer.Collectors(), in.deliverer.Collectors()} {

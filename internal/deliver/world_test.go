@@ -73,9 +73,10 @@ func (w *world) addEvents(team string, n int) {
 	for range n {
 		seq := uint64(len(w.events[team]) + 1)
 		w.events[team] = append(w.events[team], auditdrain.StoredEvent{
-			Event:      auditdrain.Event{ID: fmt.Sprintf("%s-%d", team, seq)},
+			Event:      auditdrain.Event{ID: fmt.Sprintf("%s-%d", team, seq), Body: make([]byte, 10)},
 			Seq:        seq,
 			AcceptedAt: time.Now(),
+			TotalBytes: seq * 10,
 		})
 	}
 }

@@ -85,7 +85,7 @@ func TestNotice(t *testing.T) {
 			Diagnosis: &auditdrain.NoticeDiagnosis{
 				Summary: "AWS STS did not let us.", Who: auditdrain.ActorRoleAdmin, Fix: "Make this the statement.", RequestID: "req-1",
 			},
-			BacklogEvents: 3, OldestUndelivered: 60,
+			BacklogEvents: 3, BacklogBytes: 3 * eventBytes, OldestUndelivered: 60,
 		}}
 		if d := cmp.Diff(want, w.heard); d != "" {
 			t.Errorf("notices (-want +got):\n%s", d)

@@ -139,10 +139,14 @@ func (w *world) DeliveryState(_ context.Context, id string) (auditdrain.Delivery
 	return s, nil
 }
 
-func (w *world) LastSeq(_ context.Context, team string) (uint64, error) {
+// eventBytes is the length of each event's body.
+const eventBytes = 700
+
+func (w *world) Last(_ context.Context, team string) (seq, totalBytes uint64, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return uint64(len(w.accepted[team])), nil
+	seq = uint64(len(w.accepted[team]))
+	return seq, seq * eventBytes, nil
 }
 
 func (w *world) Read(_ context.Context, team string, after uint64, most, _ int) ([]auditdrain.StoredEvent, error) {
@@ -150,8 +154,9 @@ func (w *world) Read(_ context.Context, team string, after uint64, most, _ int) 
 	defer w.mu.Unlock()
 	var events []auditdrain.StoredEvent
 	for i, at := range w.accepted[team] {
-		if uint64(i) >= after && len(events) < most {
-			events = append(events, auditdrain.StoredEvent{Seq: uint64(i + 1), AcceptedAt: at})
+		if seq := uint64(i + 1); seq > after && len(events) < most {
+			e := auditdrain.Event{Body: make([]byte, eventBytes)}
+			events = append(events, auditdrain.StoredEvent{Event: e, Seq: seq, AcceptedAt: at, TotalBytes: seq * eventBytes})
 		}
 	}
 	return events, nil

@@ -22,6 +22,7 @@ const (
 	samplePrefix   = "g/"
 	skipPrefix     = "x/"
 	replayPrefix   = "y/"
+	notifiedPrefix = "w/"
 	sequencePrefix = "s/"
 	eventPrefix    = "e/"
 	indexPrefix    = "i/"

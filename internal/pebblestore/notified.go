@@ -7,8 +7,6 @@ import (
 	"github.com/auditdrain/auditdrain"
 )
 
-const notifiedPrefix = "w/"
-
 // Notified returns what the operator has been told of drains, by ID; those of
 // which there is nothing to tell are missing.
 func (s *Store) Notified(ctx context.Context) (map[string]auditdrain.Notified, error) {
