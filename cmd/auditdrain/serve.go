@@ -46,6 +46,7 @@ type settings struct {
 	notifyURL       string
 	notifyDelay     time.Duration
 	shutdownTimeout time.Duration
+	debugListen     string
 }
 
 func newServeCommand() *cobra.Command {
@@ -82,6 +83,7 @@ needs AUDITDRAIN_NOTIFY_SECRET: whsec_ and the output of openssl rand -base64 32
 	f.StringVar(&set.notifyURL, "notify-url", "", "`URL` of the operator's webhook, https or on this machine, which is told of drains that become errored, recover, fall behind and catch up")
 	f.DurationVar(&set.notifyDelay, "notify-delay", 15*time.Minute, "how long a drain's oldest event may wait before the webhook is told; 0s: it never is")
 	f.DurationVar(&set.shutdownTimeout, "shutdown-timeout", 30*time.Second, "how long a shutdown may take")
+	f.StringVar(&set.debugListen, "debug-listen", "", "loopback `address` that Go's profiles (pprof) are served on; without it, nowhere")
 	_ = cmd.RegisterFlagCompletionFunc("log-format", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("unsafe-roles", cobra.FixedCompletions([]string{"warn", "refuse"}, cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.MarkFlagDirname("data")
@@ -123,6 +125,9 @@ func (set settings) validate() error {
 	if set.shutdownTimeout <= 0 {
 		return usagef("--shutdown-timeout: %s is not allowed: use more than 0s", set.shutdownTimeout)
 	}
+	if set.debugListen != "" {
+		return validDebugListen(set.debugListen)
+	}
 	return nil
 }
 
@@ -162,6 +167,11 @@ func serve(ctx context.Context, set settings, log *slog.Logger, started func(*in
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
+	stopDebug, err := serveDebug(ctx, set.debugListen, log)
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	defer stopDebug()
 
 	client := s3.New(s3.Config{
 		AWS:           aws,

@@ -103,6 +103,8 @@ func TestUsage(t *testing.T) {
 		"short secret":     {args: []string{"--notify-url", "https://hooks.example.com/"}, env: []string{"AUDITDRAIN_NOTIFY_SECRET=whsec_c2VjcmV0"}, stderr: "AUDITDRAIN_NOTIFY_SECRET: a secret of 14 characters is not allowed"},
 		"only a secret":    {env: []string{"AUDITDRAIN_NOTIFY_SECRET=whsec_c2VjcmV0"}, stderr: "AUDITDRAIN_NOTIFY_SECRET is of no use without --notify-url"},
 		"operator token":   {env: []string{"AUDITDRAIN_OPERATOR_TOKEN=hunter2"}, stderr: "AUDITDRAIN_OPERATOR_TOKEN is not allowed: use at least 24 letters and digits in a row"},
+		"debug address":    {args: []string{"--debug-listen", "0.0.0.0:6060"}, stderr: `--debug-listen: "0.0.0.0:6060" is not allowed: use a loopback address and a port`},
+		"debug port":       {args: []string{"--debug-listen", ":6060"}, stderr: `--debug-listen: ":6060" is not allowed: use a loopback address and a port`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			data := filepath.Join(t.TempDir(), "data")
