@@ -41,6 +41,7 @@ type settings struct {
 	templateURL     string
 	unsafeRoles     string
 	retain          time.Duration
+	minFreeDisk     string
 	logFormat       string
 	perDrainMetrics bool
 	notifyURL       string
@@ -78,6 +79,7 @@ needs AUDITDRAIN_NOTIFY_SECRET: whsec_ and the output of openssl rand -base64 32
 	f.StringVar(&set.unsafeRoles, "unsafe-roles", "warn", "what to do about `roles` that others than their team could use: warn in test deliveries, or refuse to enable their drains")
 	f.StringVar(&set.templateURL, "setup-template-url", "", "`URL` in S3 of the CloudFormation template that quick-create links open: the output of auditdrain setup cloudformation --writer-role-arn ARN")
 	f.DurationVar(&set.retain, "retain", 168*time.Hour, "how long events are kept after their delivery; undelivered ones are always kept")
+	f.StringVar(&set.minFreeDisk, "min-free-disk", "5%", "how much of the disk must be free for events to be taken: a `share` such as 5%, a size such as 10GiB, or 0; below it events are refused and all else goes on")
 	f.StringVar(&set.logFormat, "log-format", "text", "`format` of the log: text or json")
 	f.BoolVar(&set.perDrainMetrics, "per-drain-metrics", false, "add series of each drain to /metrics, about ten")
 	f.StringVar(&set.notifyURL, "notify-url", "", "`URL` of the operator's webhook, https or on this machine, which is told of drains that become errored, recover, fall behind and catch up")
@@ -112,6 +114,9 @@ func (set settings) validate() error {
 	}
 	if set.unsafeRoles != "warn" && set.unsafeRoles != "refuse" {
 		return usagef("--unsafe-roles: %q is not allowed: use warn or refuse", set.unsafeRoles)
+	}
+	if _, err := pebblestore.ParseMinFree(set.minFreeDisk); err != nil {
+		return usagef("--min-free-disk: %w", err)
 	}
 	if set.retain < 0 {
 		return usagef("--retain: %s is not allowed: use 0s or more", set.retain)
@@ -150,7 +155,11 @@ func serve(ctx context.Context, set settings, log *slog.Logger, started func(*in
 		return err
 	}
 	defer limitShutdown(ctx, set.shutdownTimeout, log)()
-	store, err := pebblestore.Open(set.data, pebblestore.Options{Logger: log})
+	minFree, err := pebblestore.ParseMinFree(set.minFreeDisk)
+	if err != nil {
+		return err
+	}
+	store, err := pebblestore.Open(set.data, pebblestore.Options{Logger: log, MinFree: minFree})
 	if err != nil {
 		return err
 	}
@@ -263,6 +272,7 @@ func newInstance(set settings, log *slog.Logger, store *pebblestore.Store, clien
 		SetupTemplateURL:  set.templateURL,
 		PartitionOf:       s3.PartitionOf,
 		Ready:             store.Check,
+		Admit:             store.Admit,
 		Registry:          in.registry,
 		Log:               log,
 		Version:           buildVersion(),
@@ -282,6 +292,7 @@ func (in *instance) run(ctx context.Context, listener net.Listener) error {
 		IdleTimeout:       2 * time.Minute,
 		ErrorLog:          slog.NewLogLogger(in.log.Handler(), slog.LevelDebug),
 	}
+	storing := start(ctx, func(ctx context.Context) error { return in.store.Run(ctx, func() { in.wakeAll(ctx) }) })
 	serving := start(ctx, func(context.Context) error { return server.Serve(listener) })
 	committing := start(ctx, in.committer.Run)
 	delivering := start(ctx, in.deliverer.Run)
@@ -293,8 +304,8 @@ func (in *instance) run(ctx context.Context, listener net.Listener) error {
 	select {
 	case <-ctx.Done():
 		in.log.Info("shutting down")
-	case <-in.store.Failed():
-		err = fmt.Errorf("the store has failed; what was acknowledged is safe, start again once the cause is mended: %w", in.store.Err())
+	case <-storing.done:
+		err = fmt.Errorf("the store has failed; what was acknowledged is safe, start again once the cause is mended: %w", storing.err)
 	case <-serving.done:
 		err = fmt.Errorf("serve: %w", serving.err)
 	case <-delivering.done:
@@ -314,11 +325,23 @@ func (in *instance) run(ctx context.Context, listener net.Listener) error {
 		_ = server.Close() // requests that take too long are cut off
 	}
 	committing.stop()
+	storing.stop()
 	serving.stop()
 	if err == nil {
 		in.log.Info("stopped")
 	}
 	return err
+}
+
+// wakeAll has deliveries look at their cursors, which may have gone back.
+func (in *instance) wakeAll(ctx context.Context) {
+	teams, err := in.store.Teams(ctx)
+	if err != nil {
+		in.log.Error("teams could not be read; what was delivered last is shown as undelivered until there are new events", "err", err)
+	}
+	for _, team := range teams {
+		in.deliverer.Wake(team.ID)
+	}
 }
 
 // trim removes delivered events that are old enough, until ctx ends.

@@ -109,8 +109,10 @@ type Config struct {
 	SetupTemplateURL string
 	// PartitionOf is as for auditdrain.Delivery.Validate.
 	PartitionOf func(region string) (string, bool)
-	// Ready reports why the store cannot take events, if it cannot.
+	// Ready reports why the store cannot take events, if it cannot. It may
+	// take its time; Admit, which is asked for each request, must not.
 	Ready    func(ctx context.Context) error
+	Admit    func() error
 	Registry *prometheus.Registry
 	Log      *slog.Logger
 	Version  string

@@ -77,6 +77,7 @@ func newService(t *testing.T) *service {
 		Writer:        s,
 		PartitionOf:   s3.PartitionOf,
 		Ready:         store.Check,
+		Admit:         store.Admit,
 		Registry:      prometheus.NewRegistry(),
 		Log:           log,
 		Version:       "test",

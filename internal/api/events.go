@@ -34,8 +34,9 @@ type actorDoc struct {
 }
 
 func (s *Server) postEvents(c *call) (any, error) {
-	if s.draining.Load() {
-		return nil, shuttingDown()
+	if err := s.admit(); err != nil {
+		discardBody(c)
+		return nil, err
 	}
 	contentType := c.Header.Get("Content-Type")
 	mediaType, _, err := mime.ParseMediaType(contentType)
@@ -47,10 +48,8 @@ func (s *Server) postEvents(c *call) (any, error) {
 	}
 	body, release, err := s.bodies.ReadBody(c.Body, c.Header.Get("Content-Encoding"), c.ContentLength)
 	defer release()
-	if auditdrain.ErrorCode(err) == auditdrain.CodeTooLarge && c.Header.Get("Expect") == "" {
-		// Clients that write all before they read would meet a closed
-		// connection instead of our answer.
-		_, _ = io.CopyN(io.Discard, c.Body, 3*auditdrain.MaxBodyBytes)
+	if auditdrain.ErrorCode(err) == auditdrain.CodeTooLarge {
+		discardBody(c)
 	}
 	if err != nil {
 		return nil, err
@@ -67,4 +66,20 @@ func (s *Server) postEvents(c *call) (any, error) {
 		return nil, err
 	}
 	return result, nil
+}
+
+// admit tells whether events can be taken, before anything is read of them.
+func (s *Server) admit() error {
+	if s.draining.Load() {
+		return shuttingDown()
+	}
+	return s.Admit()
+}
+
+// discardBody reads what is left of a body that is refused: clients that write
+// all before they read would meet a closed connection instead of our answer.
+func discardBody(c *call) {
+	if c.Header.Get("Expect") == "" {
+		_, _ = io.CopyN(io.Discard, c.Body, 3*auditdrain.MaxBodyBytes)
+	}
 }

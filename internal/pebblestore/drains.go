@@ -9,12 +9,13 @@ import (
 	"slices"
 	"sort"
 	"strings"
+	"sync"
 
 	"github.com/auditdrain/auditdrain"
 )
 
 // drainPos is how far a drain has come, held in memory: it is written often
-// and every trim needs it. Store.catalog guards which drains there are, and,
+// and every trim needs it. engine.catalog guards which drains there are, and,
 // held for writing, how far they are; with catalog held for reading, saving
 // does.
 type drainPos struct {
@@ -50,21 +51,21 @@ func (p *drainPos) take(cursor uint64, replay *auditdrain.ReplayProgress) {
 	}
 }
 
-func (s *Store) loadDrains() error {
-	err := s.scan(drainPrefix, func(name string, _ []byte) error {
+func (e *engine) loadDrains() error {
+	err := e.scan(drainPrefix, func(name string, _ []byte) error {
 		team, id, _ := strings.Cut(name, "/")
-		s.addDrain(id, &drainPos{teamID: team})
+		e.addDrain(id, &drainPos{teamID: team})
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	for id, p := range s.drains {
-		state, err := s.state(id)
+	for id, p := range e.drains {
+		state, err := e.state(id)
 		if err != nil {
 			return err
 		}
-		order, err := s.replayOrder(id)
+		order, err := e.replayOrder(id)
 		if err != nil {
 			return err
 		}
@@ -74,16 +75,16 @@ func (s *Store) loadDrains() error {
 	return nil
 }
 
-func (s *Store) addDrain(id string, p *drainPos) {
-	s.drains[id] = p
-	s.teamDrains[p.teamID] = append(s.teamDrains[p.teamID], p)
+func (e *engine) addDrain(id string, p *drainPos) {
+	e.drains[id] = p
+	e.teamDrains[p.teamID] = append(e.teamDrains[p.teamID], p)
 }
 
-func (s *Store) removeDrain(id string, p *drainPos) {
-	delete(s.drains, id)
-	rest := slices.DeleteFunc(s.teamDrains[p.teamID], func(o *drainPos) bool { return o == p })
-	if s.teamDrains[p.teamID] = rest; len(rest) == 0 {
-		delete(s.teamDrains, p.teamID)
+func (e *engine) removeDrain(id string, p *drainPos) {
+	delete(e.drains, id)
+	rest := slices.DeleteFunc(e.teamDrains[p.teamID], func(o *drainPos) bool { return o == p })
+	if e.teamDrains[p.teamID] = rest; len(rest) == 0 {
+		delete(e.teamDrains, p.teamID)
 	}
 }
 
@@ -92,9 +93,9 @@ func noDrain(id string) error {
 }
 
 // drain returns the position of a drain of the team, or of any if teamID is
-// empty. Store.catalog must be held.
-func (s *Store) drain(teamID, id string) (*drainPos, error) {
-	p := s.drains[id]
+// empty. engine.catalog must be held.
+func (e *engine) drain(teamID, id string) (*drainPos, error) {
+	p := e.drains[id]
 	if p == nil || teamID != "" && p.teamID != teamID {
 		return nil, noDrain(id)
 	}
@@ -107,40 +108,40 @@ func (s *Store) drain(teamID, id string) (*drainPos, error) {
 // when CreateDrain returns nil. An unknown team is CodeNotFound; an ID that
 // exists, or one drain too many, CodeConflict.
 func (s *Store) CreateDrain(ctx context.Context, d auditdrain.Drain, startFrom int64) error {
-	return s.run(ctx, "create drain", func() error {
-		s.catalog.Lock()
-		defer s.catalog.Unlock()
-		if err := s.requireTeam(d.TeamID); err != nil {
+	return s.run(ctx, "create drain", func(e *engine) error {
+		e.catalog.Lock()
+		defer e.catalog.Unlock()
+		if err := e.requireTeam(d.TeamID); err != nil {
 			return err
 		}
-		if s.drains[d.ID] != nil {
+		if e.drains[d.ID] != nil {
 			return auditdrain.Errorf(auditdrain.CodeConflict, "drain %q exists already", d.ID)
 		}
-		if n := len(s.teamDrains[d.TeamID]); n >= auditdrain.MaxDrainsPerTeam {
+		if n := len(e.teamDrains[d.TeamID]); n >= auditdrain.MaxDrainsPerTeam {
 			return auditdrain.Errorf(auditdrain.CodeConflict, "the team has %d drains, which is the limit: delete one first", n)
 		}
-		cursor, err := s.startCursor(d.TeamID, startFrom)
+		cursor, err := e.startCursor(d.TeamID, startFrom)
 		if err != nil {
 			return err
 		}
-		b := s.db.NewBatch()
+		b := e.db.NewBatch()
 		if err := setJSON(b, drainKey(d.TeamID, d.ID), d); err != nil {
 			return err
 		}
 		if err := b.Set(key(progressPrefix, d.ID), binary.BigEndian.AppendUint64(nil, cursor), nil); err != nil {
 			return err
 		}
-		if err := s.commit(b); err != nil {
+		if err := e.commit(b); err != nil {
 			return err
 		}
-		s.addDrain(d.ID, &drainPos{teamID: d.TeamID, cursor: cursor})
+		e.addDrain(d.ID, &drainPos{teamID: d.TeamID, cursor: cursor})
 		return nil
 	})
 }
 
 // startCursor returns the number of the last event that a drain does not get.
-func (s *Store) startCursor(teamID string, startFrom int64) (uint64, error) {
-	q, err := s.sequence(teamID)
+func (e *engine) startCursor(teamID string, startFrom int64) (uint64, error) {
+	q, err := e.sequence(teamID)
 	if err != nil {
 		return 0, err
 	}
@@ -148,13 +149,13 @@ func (s *Store) startCursor(teamID string, startFrom int64) (uint64, error) {
 	if startFrom == 0 {
 		return last, nil
 	}
-	return s.acceptedBefore(teamID, startFrom, last)
+	return e.acceptedBefore(teamID, startFrom, last)
 }
 
 // acceptedBefore returns the number of the last event, of those up to last,
 // that was accepted before a time (Unix ms) or has been trimmed.
-func (s *Store) acceptedBefore(teamID string, ms int64, last uint64) (uint64, error) {
-	iter, err := s.eventIter(teamID, 1, last)
+func (e *engine) acceptedBefore(teamID string, ms int64, last uint64) (uint64, error) {
+	iter, err := e.eventIter(teamID, 1, last)
 	if err != nil {
 		return 0, err
 	}
@@ -184,9 +185,9 @@ func (s *Store) acceptedBefore(teamID string, ms int64, last uint64) (uint64, er
 
 // Drains returns the drains that query selects, ordered by creation.
 func (s *Store) Drains(ctx context.Context, query auditdrain.DrainQuery) ([]auditdrain.Drain, error) {
-	return call(ctx, s, "list drains", func() ([]auditdrain.Drain, error) {
-		s.catalog.RLock()
-		defer s.catalog.RUnlock()
+	return read(ctx, s, "list drains", func(e *engine) ([]auditdrain.Drain, error) {
+		e.catalog.RLock()
+		defer e.catalog.RUnlock()
 		var drains []auditdrain.Drain
 		add := func(_ string, v []byte) error {
 			var d auditdrain.Drain
@@ -196,18 +197,18 @@ func (s *Store) Drains(ctx context.Context, query auditdrain.DrainQuery) ([]audi
 		}
 		var err error
 		if query.ID != "" {
-			p, notFound := s.drain(query.TeamID, query.ID)
+			p, notFound := e.drain(query.TeamID, query.ID)
 			if notFound != nil {
 				return nil, nil
 			}
 			var v []byte
-			if v, err = s.get(drainKey(p.teamID, query.ID)); err == nil {
+			if v, err = e.get(drainKey(p.teamID, query.ID)); err == nil {
 				err = add("", v)
 			}
 		} else if query.TeamID != "" {
-			err = s.scan(string(drainKey(query.TeamID, "")), add)
+			err = e.scan(string(drainKey(query.TeamID, "")), add)
 		} else {
-			err = s.scan(drainPrefix, add)
+			err = e.scan(drainPrefix, add)
 		}
 		slices.SortFunc(drains, func(a, b auditdrain.Drain) int {
 			return cmp.Or(cmp.Compare(a.CreatedAt, b.CreatedAt), cmp.Compare(a.ID, b.ID))
@@ -227,31 +228,45 @@ func (s *Store) UpdateDrain(ctx context.Context, teamID, id string, update func(
 	}
 	// update may use what belongs to the caller: it must not run any more
 	// once the caller has gone on.
-	ctx = context.WithoutCancel(ctx)
+	var mu sync.Mutex
+	gone := false
+	defer func() {
+		mu.Lock()
+		defer mu.Unlock()
+		gone = true
+	}()
+	apply := func(d *auditdrain.Drain) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if gone {
+			return context.Canceled // nobody sees this
+		}
+		return update(d)
+	}
 	var refused error
-	updated, err := call(ctx, s, "update drain", func() (d auditdrain.Drain, err error) {
-		s.catalog.Lock()
-		defer s.catalog.Unlock()
-		p, err := s.drain(teamID, id)
+	updated, err := write(ctx, s, "update drain", func(e *engine) (d auditdrain.Drain, err error) {
+		e.catalog.Lock()
+		defer e.catalog.Unlock()
+		p, err := e.drain(teamID, id)
 		if err != nil {
 			return d, err
 		}
 		k := drainKey(p.teamID, id)
-		if _, err := s.getJSON(k, &d); err != nil {
+		if _, err := e.getJSON(k, &d); err != nil {
 			return d, err
 		}
-		if err := update(&d); err != nil {
+		if err := apply(&d); err != nil {
 			refused = err
 			return auditdrain.Drain{}, nil
 		}
 		if d.ID != id || d.TeamID != p.teamID {
 			return d, fmt.Errorf("drain %s of team %s cannot become drain %s of team %s", id, p.teamID, d.ID, d.TeamID)
 		}
-		b := s.db.NewBatch()
+		b := e.db.NewBatch()
 		if err := setJSON(b, k, d); err != nil {
 			return d, err
 		}
-		return d, s.commit(b)
+		return d, e.commit(b)
 	})
 	if err != nil {
 		return auditdrain.Drain{}, err
@@ -263,14 +278,14 @@ func (s *Store) UpdateDrain(ctx context.Context, teamID, id string, update func(
 // with all that was kept of its delivery. It is durable when DeleteDrain
 // returns nil. A drain that does not exist is CodeNotFound.
 func (s *Store) DeleteDrain(ctx context.Context, teamID, id string) error {
-	return s.run(ctx, "delete drain", func() error {
-		s.catalog.Lock()
-		defer s.catalog.Unlock()
-		p, err := s.drain(teamID, id)
+	return s.run(ctx, "delete drain", func(e *engine) error {
+		e.catalog.Lock()
+		defer e.catalog.Unlock()
+		p, err := e.drain(teamID, id)
 		if err != nil {
 			return err
 		}
-		b := s.db.NewBatch()
+		b := e.db.NewBatch()
 		for _, k := range [][]byte{drainKey(p.teamID, id), key(progressPrefix, id), key(replayPrefix, id), key(notifiedPrefix, id)} {
 			if err := b.Delete(k, nil); err != nil {
 				return err
@@ -282,10 +297,10 @@ func (s *Store) DeleteDrain(ctx context.Context, teamID, id string) error {
 				return err
 			}
 		}
-		if err := s.commit(b); err != nil {
+		if err := e.commit(b); err != nil {
 			return err
 		}
-		s.removeDrain(id, p)
+		e.removeDrain(id, p)
 		return nil
 	})
 }

@@ -22,7 +22,7 @@ const maxCommitBytes = 1 << 30
 type sequence struct {
 	// last is the last event that has been given a number, and at when it was
 	// accepted (Unix µs); staged is last while an append is being prepared.
-	// All three are guarded by Store.appending.
+	// All three are guarded by engine.appending.
 	last   position
 	at     int64
 	staged position
@@ -49,19 +49,19 @@ const sequenceLen = 8 + 8 + 8
 // sequence returns a team's sequence, which is read from disk the first time.
 // All that is on disk then is durable: opening syncs what it recovers, and
 // appends come this way before they write.
-func (s *Store) sequence(teamID string) (*sequence, error) {
-	s.seqMu.RLock()
-	q := s.seqs[teamID]
-	s.seqMu.RUnlock()
+func (e *engine) sequence(teamID string) (*sequence, error) {
+	e.seqMu.RLock()
+	q := e.seqs[teamID]
+	e.seqMu.RUnlock()
 	if q != nil {
 		return q, nil
 	}
-	s.seqMu.Lock()
-	defer s.seqMu.Unlock()
-	if q := s.seqs[teamID]; q != nil {
+	e.seqMu.Lock()
+	defer e.seqMu.Unlock()
+	if q := e.seqs[teamID]; q != nil {
 		return q, nil
 	}
-	v, err := s.get(key(sequencePrefix, teamID))
+	v, err := e.get(key(sequencePrefix, teamID))
 	if err != nil {
 		return nil, err
 	}
@@ -76,7 +76,7 @@ func (s *Store) sequence(teamID string) (*sequence, error) {
 	}
 	durable := q.last
 	q.durable.Store(&durable)
-	s.seqs[teamID] = q
+	e.seqs[teamID] = q
 	return q, nil
 }
 
@@ -94,8 +94,8 @@ func (s *Store) sequence(teamID string) (*sequence, error) {
 // Whether the team exists, and whether events are valid, is for the caller to
 // check.
 func (s *Store) Append(ctx context.Context, batches []auditdrain.Batch) ([]auditdrain.BatchResult, error) {
-	return call(ctx, s, "append events", func() ([]auditdrain.BatchResult, error) {
-		a := appendCall{s: s, batches: batches, results: make([]auditdrain.BatchResult, len(batches))}
+	return write(ctx, s, "append events", func(e *engine) ([]auditdrain.BatchResult, error) {
+		a := appendCall{engine: e, batches: batches, results: make([]auditdrain.BatchResult, len(batches))}
 		if err := a.apply(); err != nil {
 			return nil, err
 		}
@@ -114,7 +114,7 @@ type pendingKey struct {
 
 // appendCall is one call of Append.
 type appendCall struct {
-	s       *Store
+	engine  *engine
 	batches []auditdrain.Batch
 	results []auditdrain.BatchResult
 
@@ -144,7 +144,7 @@ func (a *appendCall) apply() (err error) {
 	if err != nil {
 		return err
 	}
-	s := a.s
+	s := a.engine
 	s.appending.Lock()
 	defer s.appending.Unlock()
 
@@ -214,7 +214,7 @@ func (a *appendCall) sync() error {
 		if err := a.batch.SyncWait(); err != nil {
 			return err
 		}
-		a.s.metrics.commits.Observe(time.Since(a.begin).Seconds())
+		a.engine.metrics.commits.Observe(time.Since(a.begin).Seconds())
 	}
 	for _, t := range a.leans {
 		t.seq.confirm(t.last)
@@ -250,7 +250,7 @@ func (a *appendCall) size() (int, error) {
 // add puts one batch into the commit, or its conflicts into its result.
 func (a *appendCall) add(i int, now int64) error {
 	b, result := &a.batches[i], &a.results[i]
-	q, err := a.s.sequence(b.TeamID)
+	q, err := a.engine.sequence(b.TeamID)
 	if err != nil {
 		return err
 	}
@@ -263,7 +263,7 @@ func (a *appendCall) add(i int, now int64) error {
 			return err
 		case !known:
 			a.fresh = append(a.fresh, j)
-			a.s.pending[pendingKey{q, e.ID}] = e.Body
+			a.engine.pending[pendingKey{q, e.ID}] = e.Body
 		case same:
 			result.Duplicates++
 		default:
@@ -273,7 +273,7 @@ func (a *appendCall) add(i int, now int64) error {
 	if len(result.Conflicts) > 0 {
 		result.Duplicates = 0
 		for _, j := range a.fresh {
-			delete(a.s.pending, pendingKey{q, b.Events[j].ID})
+			delete(a.engine.pending, pendingKey{q, b.Events[j].ID})
 		}
 		return nil
 	}
@@ -310,7 +310,7 @@ func (a *appendCall) put(teamID string, at position, e auditdrain.Event, accepte
 // lookup reports whether the team has an event with e's ID, stored or about to
 // be stored by this call, and whether it has the same bytes.
 func (a *appendCall) lookup(teamID string, q *sequence, e *auditdrain.Event) (known, same bool, err error) {
-	if body, ok := a.s.pending[pendingKey{q, e.ID}]; ok {
+	if body, ok := a.engine.pending[pendingKey{q, e.ID}]; ok {
 		return true, bytes.Equal(body, e.Body), nil
 	}
 	a.key = appendIndexKey(a.key[:0], teamID, e.ID)
@@ -326,7 +326,7 @@ func (a *appendCall) lookup(teamID string, q *sequence, e *auditdrain.Event) (kn
 		a.leans = append(a.leans, touched{seq: q, last: q.last})
 	}
 	a.key = appendEventKey(a.key[:0], teamID, seq)
-	v, closer, err := a.s.db.Get(a.key)
+	v, closer, err := a.engine.db.Get(a.key)
 	if err != nil {
 		return false, false, fmt.Errorf("event %s of team %s, which is in the index: %w", e.ID, teamID, err)
 	}
@@ -341,8 +341,8 @@ func (a *appendCall) lookup(teamID string, q *sequence, e *auditdrain.Event) (kn
 // higher than after+1 if events have been trimmed. The bodies are the
 // caller's, and share memory with each other.
 func (s *Store) Read(ctx context.Context, teamID string, after uint64, maxEvents, maxBytes int) ([]auditdrain.StoredEvent, error) {
-	return call(ctx, s, "read events", func() ([]auditdrain.StoredEvent, error) {
-		q, err := s.sequence(teamID)
+	return read(ctx, s, "read events", func(e *engine) ([]auditdrain.StoredEvent, error) {
+		q, err := e.sequence(teamID)
 		if err != nil {
 			return nil, err
 		}
@@ -350,7 +350,7 @@ func (s *Store) Read(ctx context.Context, teamID string, after uint64, maxEvents
 		if after >= last || maxEvents <= 0 {
 			return nil, nil
 		}
-		iter, err := s.eventIter(teamID, after+1, last)
+		iter, err := e.eventIter(teamID, after+1, last)
 		if err != nil {
 			return nil, err
 		}
@@ -360,8 +360,8 @@ func (s *Store) Read(ctx context.Context, teamID string, after uint64, maxEvents
 }
 
 // eventIter goes through a team's events with the numbers first to last.
-func (s *Store) eventIter(teamID string, first, last uint64) (*pebble.Iterator, error) {
-	return s.db.NewIter(&pebble.IterOptions{
+func (e *engine) eventIter(teamID string, first, last uint64) (*pebble.Iterator, error) {
+	return e.db.NewIter(&pebble.IterOptions{
 		LowerBound: appendEventKey(nil, teamID, first),
 		UpperBound: appendEventKey(nil, teamID, last+1),
 	})
@@ -425,8 +425,8 @@ func readEvents(iter *pebble.Iterator, maxEvents uint64, maxBytes int) ([]auditd
 // the bodies of all its events have had, or zeros if there has never been one.
 // Trimming changes neither.
 func (s *Store) Last(ctx context.Context, teamID string) (seq, totalBytes uint64, err error) {
-	p, err := call(ctx, s, "last sequence number", func() (position, error) {
-		q, err := s.sequence(teamID)
+	p, err := read(ctx, s, "last sequence number", func(e *engine) (position, error) {
+		q, err := e.sequence(teamID)
 		if err != nil {
 			return position{}, err
 		}

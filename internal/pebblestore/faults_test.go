@@ -1,10 +1,14 @@
 package pebblestore
 
 import (
+	"context"
 	"errors"
+	"io/fs"
 	"math/rand/v2"
 	"os"
+	"runtime"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -24,40 +28,41 @@ func TestHistories(t *testing.T) {
 
 // faultyPlace is a directory in memory that knows what has been synced.
 type faultyPlace struct {
+	t     *testing.T
 	mem   *vfs.MemFS
 	store *Store
+	stop  func() // ends its Run, if that was begun
 
 	mu      sync.Mutex
 	fault   storetest.Fault
-	left    int // writes until the fault; negative when it is over
+	left    int // writes until the fault; not positive when it has come
 	tripped bool
 	seed    uint64     // for what is lost when the process is killed
 	killed  *vfs.MemFS // what is left then
 }
 
 func newFaultyPlace(t *testing.T) storetest.FaultyPlace {
-	p := &faultyPlace{mem: vfs.NewCrashableMem()}
+	p := &faultyPlace{t: t, mem: vfs.NewCrashableMem()}
 	t.Cleanup(p.abandon)
 	return p
 }
 
 func (p *faultyPlace) Open(now func() time.Time) (storetest.Store, error) {
-	var fs vfs.FS = afterFS{p.mem, p}
-	if p.fault == storetest.Fails {
-		fs = errorfs.Wrap(p.mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
-			if op.Kind.ReadOrWrite() == errorfs.OpIsRead || op.Kind == errorfs.OpLock || op.Kind == errorfs.OpFilePreallocate {
-				return nil
-			}
-			return p.write()
-		}))
+	var fsys vfs.FS = afterFS{p.mem, p}
+	switch p.fault {
+	case storetest.Fails:
+		fsys = errorfs.Wrap(p.mem, errorfs.InjectorFunc(p.before))
+	case storetest.Full, storetest.FullOnce:
+		fsys = halvesFS{errorfs.Wrap(p.mem, errorfs.InjectorFunc(p.before))}
 	}
 	s, err := Open("data", Options{
-		FS:     fs,
+		FS:     fsys,
 		Logger: discard(),
 		Now:    now,
 		// So little that a short history flushes, compacts, and goes through
 		// many logs.
 		MemTableBytes: 16 << 10,
+		retry:         time.Millisecond,
 	})
 	if err != nil {
 		return nil, err
@@ -76,6 +81,29 @@ func (p *faultyPlace) Tripped() bool {
 	return p.tripped
 }
 
+func (p *faultyPlace) Mend() bool {
+	p.mu.Lock()
+	p.fault = ""
+	p.mu.Unlock()
+	before := p.store.engine.Load()
+	ctx, cancel := context.WithCancel(p.t.Context())
+	ended := make(chan error)
+	go func() { ended <- p.store.Run(ctx, func() {}) }()
+	p.stop = func() {
+		cancel()
+		if err := <-ended; err != nil {
+			p.t.Error(err)
+		}
+	}
+	for p.store.Check(ctx) != nil {
+		runtime.Gosched()
+	}
+	now := p.store.engine.Load()
+	now.use.Lock() // a call that was left behind
+	defer now.use.Unlock()
+	return now != before
+}
+
 func (p *faultyPlace) Crash(seed uint64) {
 	p.mu.Lock()
 	left := p.killed
@@ -91,6 +119,10 @@ func (p *faultyPlace) Crash(seed uint64) {
 // abandon releases what the process would have released by ending. It cannot
 // reach the new directory. A store that has failed is left as it is.
 func (p *faultyPlace) abandon() {
+	if p.stop != nil {
+		p.stop()
+		p.stop = nil
+	}
 	if p.store != nil {
 		_ = p.store.Close()
 		p.store = nil
@@ -123,6 +155,67 @@ func (p *faultyPlace) write() error {
 		p.killed = crashed(p.mem, p.seed)
 	}
 	return errFault
+}
+
+// before is asked before each operation. A disk that stays full refuses only
+// what takes space; one that is full once may find that out in a sync.
+func (p *faultyPlace) before(op errorfs.Op) error {
+	takesSpace := true
+	switch op.Kind {
+	case errorfs.OpLock, errorfs.OpFilePreallocate:
+		return nil
+	case errorfs.OpRemove, errorfs.OpFileClose, errorfs.OpFileSync, errorfs.OpFileSyncData, errorfs.OpFileSyncTo:
+		takesSpace = false
+	}
+	if op.Kind.ReadOrWrite() == errorfs.OpIsRead || p.armed() == storetest.Full && !takesSpace {
+		return nil
+	}
+	err := p.write()
+	switch full := (&fs.PathError{Op: "write", Path: op.Path, Err: syscall.ENOSPC}); p.armed() {
+	case storetest.Fails:
+		return err
+	case storetest.FullOnce:
+		if err != nil {
+			return full
+		}
+	case storetest.Full:
+		if p.Tripped() {
+			return full
+		}
+	}
+	return nil
+}
+
+// armed returns the fault that is to come or has come.
+func (p *faultyPlace) armed() storetest.Fault {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.fault
+}
+
+// halvesFS makes two writes of each, so that there may be space for the first
+// half only.
+type halvesFS struct{ vfs.FS }
+
+func (h halvesFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	f, err := h.FS.Create(name, c)
+	return halvesFile{f}, err
+}
+
+func (h halvesFS) ReuseForWrite(oldname, newname string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	f, err := h.FS.ReuseForWrite(oldname, newname, c)
+	return halvesFile{f}, err
+}
+
+type halvesFile struct{ vfs.File }
+
+func (f halvesFile) Write(p []byte) (int, error) {
+	n, err := f.File.Write(p[:len(p)/2])
+	if err != nil {
+		return n, err
+	}
+	m, err := f.File.Write(p[n:])
+	return n + m, err
 }
 
 // afterFS asks, after each write, whether it is to go wrong, where errorfs asks

@@ -14,18 +14,18 @@ import (
 // Instructions returns the skips of a drain that end after its cursor, and its
 // last replay, running or not. A drain that does not exist is CodeNotFound.
 func (s *Store) Instructions(ctx context.Context, drainID string) (auditdrain.Instructions, error) {
-	return call(ctx, s, "read instructions", func() (auditdrain.Instructions, error) {
-		s.catalog.RLock()
-		defer s.catalog.RUnlock()
+	return read(ctx, s, "read instructions", func(e *engine) (auditdrain.Instructions, error) {
+		e.catalog.RLock()
+		defer e.catalog.RUnlock()
 		var in auditdrain.Instructions
-		if _, err := s.drain("", drainID); err != nil {
+		if _, err := e.drain("", drainID); err != nil {
 			return in, err
 		}
-		state, err := s.state(drainID)
+		state, err := e.state(drainID)
 		if err != nil {
 			return in, err
 		}
-		skips, err := s.skips(drainID)
+		skips, err := e.skips(drainID)
 		if err != nil {
 			return in, err
 		}
@@ -34,7 +34,7 @@ func (s *Store) Instructions(ctx context.Context, drainID string) (auditdrain.In
 				in.Skips = append(in.Skips, skip)
 			}
 		}
-		in.Replay, err = s.replayOrder(drainID)
+		in.Replay, err = e.replayOrder(drainID)
 		return in, err
 	})
 }
@@ -45,18 +45,18 @@ func (s *Store) Instructions(ctx context.Context, drainID string) (auditdrain.In
 // record is returned. An event that the team does not have (any more) is
 // CodeNotFound, as is a drain; one that the cursor has passed is CodeConflict.
 func (s *Store) SkipEvent(ctx context.Context, drainID string, skip auditdrain.Skip) (auditdrain.Skip, error) {
-	return call(ctx, s, "skip event", func() (auditdrain.Skip, error) {
-		s.catalog.Lock()
-		defer s.catalog.Unlock()
-		p, err := s.drain("", drainID)
+	return write(ctx, s, "skip event", func(e *engine) (auditdrain.Skip, error) {
+		e.catalog.Lock()
+		defer e.catalog.Unlock()
+		p, err := e.drain("", drainID)
 		if err != nil {
 			return auditdrain.Skip{}, err
 		}
-		seq, err := s.find(p.teamID, skip.EventID)
+		seq, err := e.find(p.teamID, skip.EventID)
 		if err != nil {
 			return auditdrain.Skip{}, err
 		}
-		skips, err := s.skips(drainID)
+		skips, err := e.skips(drainID)
 		if err != nil {
 			return auditdrain.Skip{}, err
 		}
@@ -67,11 +67,11 @@ func (s *Store) SkipEvent(ctx context.Context, drainID string, skip auditdrain.S
 			return auditdrain.Skip{}, auditdrain.Errorf(auditdrain.CodeConflict, "event %q has been delivered already: it cannot be skipped", skip.EventID)
 		}
 		skip.From, skip.To = seq, seq
-		b := s.db.NewBatch()
+		b := e.db.NewBatch()
 		if err := setJSON(b, skipKey(drainID, skip), skip); err != nil {
 			return auditdrain.Skip{}, err
 		}
-		return skip, s.commit(b)
+		return skip, e.commit(b)
 	})
 }
 
@@ -81,14 +81,14 @@ func (s *Store) SkipEvent(ctx context.Context, drainID string, skip auditdrain.S
 // durable when SkipBacklog returns nil. A drain that does not exist is
 // CodeNotFound.
 func (s *Store) SkipBacklog(ctx context.Context, drainID string, skip auditdrain.Skip) (auditdrain.Skip, error) {
-	return call(ctx, s, "skip backlog", func() (auditdrain.Skip, error) {
-		s.catalog.Lock()
-		defer s.catalog.Unlock()
-		p, err := s.drain("", drainID)
+	return write(ctx, s, "skip backlog", func(e *engine) (auditdrain.Skip, error) {
+		e.catalog.Lock()
+		defer e.catalog.Unlock()
+		p, err := e.drain("", drainID)
 		if err != nil {
 			return auditdrain.Skip{}, err
 		}
-		q, err := s.sequence(p.teamID)
+		q, err := e.sequence(p.teamID)
 		if err != nil {
 			return auditdrain.Skip{}, err
 		}
@@ -96,11 +96,11 @@ func (s *Store) SkipBacklog(ctx context.Context, drainID string, skip auditdrain
 		if last <= p.cursor {
 			return auditdrain.Skip{}, nil
 		}
-		state, err := s.state(drainID)
+		state, err := e.state(drainID)
 		if err != nil {
 			return auditdrain.Skip{}, err
 		}
-		skips, err := s.skips(drainID)
+		skips, err := e.skips(drainID)
 		if err != nil {
 			return auditdrain.Skip{}, err
 		}
@@ -111,14 +111,14 @@ func (s *Store) SkipBacklog(ctx context.Context, drainID string, skip auditdrain
 		}
 		state.Cursor = last
 		state.Skipped += last - p.cursor
-		b := s.db.NewBatch()
+		b := e.db.NewBatch()
 		if err := setJSON(b, skipKey(drainID, skip), skip); err != nil {
 			return auditdrain.Skip{}, err
 		}
 		if err := setState(b, state); err != nil {
 			return auditdrain.Skip{}, err
 		}
-		if err := s.commit(b); err != nil {
+		if err := e.commit(b); err != nil {
 			return auditdrain.Skip{}, err
 		}
 		p.cursor = last
@@ -129,13 +129,13 @@ func (s *Store) SkipBacklog(ctx context.Context, drainID string, skip auditdrain
 // Skips returns all that a drain has given up, the latest first. A drain that
 // does not exist is CodeNotFound.
 func (s *Store) Skips(ctx context.Context, drainID string) ([]auditdrain.Skip, error) {
-	return call(ctx, s, "list skips", func() ([]auditdrain.Skip, error) {
-		s.catalog.RLock()
-		defer s.catalog.RUnlock()
-		if _, err := s.drain("", drainID); err != nil {
+	return read(ctx, s, "list skips", func(e *engine) ([]auditdrain.Skip, error) {
+		e.catalog.RLock()
+		defer e.catalog.RUnlock()
+		if _, err := e.drain("", drainID); err != nil {
 			return nil, err
 		}
-		skips, err := s.skips(drainID)
+		skips, err := e.skips(drainID)
 		slices.SortStableFunc(skips, func(a, b auditdrain.Skip) int {
 			return cmp.Or(cmp.Compare(b.At, a.At), cmp.Compare(b.From, a.From))
 		})
@@ -149,9 +149,9 @@ func skipKey(drainID string, skip auditdrain.Skip) []byte {
 }
 
 // skips reads the skips of a drain, by From.
-func (s *Store) skips(drainID string) ([]auditdrain.Skip, error) {
+func (e *engine) skips(drainID string) ([]auditdrain.Skip, error) {
 	var skips []auditdrain.Skip
-	err := s.scan(string(ofDrain(skipPrefix, drainID)), func(_ string, v []byte) error {
+	err := e.scan(string(ofDrain(skipPrefix, drainID)), func(_ string, v []byte) error {
 		var skip auditdrain.Skip
 		err := json.Unmarshal(v, &skip)
 		skips = append(skips, skip)
@@ -160,14 +160,14 @@ func (s *Store) skips(drainID string) ([]auditdrain.Skip, error) {
 	return skips, err
 }
 
-// find returns the number of a durable event. Store.catalog must be held for
+// find returns the number of a durable event. engine.catalog must be held for
 // writing, or a trim may remove the event meanwhile.
-func (s *Store) find(teamID, eventID string) (uint64, error) {
-	q, err := s.sequence(teamID)
+func (e *engine) find(teamID, eventID string) (uint64, error) {
+	q, err := e.sequence(teamID)
 	if err != nil {
 		return 0, err
 	}
-	v, err := s.get(appendIndexKey(nil, teamID, eventID))
+	v, err := e.get(appendIndexKey(nil, teamID, eventID))
 	if err != nil {
 		return 0, err
 	}
@@ -187,31 +187,31 @@ func (s *Store) find(teamID, eventID string) (uint64, error) {
 // has one replay at a time: another one is CodeConflict. A drain that does not
 // exist is CodeNotFound.
 func (s *Store) StartReplay(ctx context.Context, drainID string, order auditdrain.ReplayOrder) (auditdrain.ReplayOrder, error) {
-	return call(ctx, s, "start replay", func() (auditdrain.ReplayOrder, error) {
-		s.catalog.Lock()
-		defer s.catalog.Unlock()
-		p, err := s.drain("", drainID)
+	return write(ctx, s, "start replay", func(e *engine) (auditdrain.ReplayOrder, error) {
+		e.catalog.Lock()
+		defer e.catalog.Unlock()
+		p, err := e.drain("", drainID)
 		if err != nil {
 			return auditdrain.ReplayOrder{}, err
 		}
 		if p.replay != nil {
 			return auditdrain.ReplayOrder{}, auditdrain.Errorf(auditdrain.CodeConflict, "replay %s of this drain is running: wait until it has finished, or cancel it", p.replay.id)
 		}
-		before, err := s.acceptedBefore(p.teamID, order.From, p.cursor)
+		before, err := e.acceptedBefore(p.teamID, order.From, p.cursor)
 		if err != nil {
 			return auditdrain.ReplayOrder{}, err
 		}
-		last, err := s.acceptedBefore(p.teamID, order.To, p.cursor)
+		last, err := e.acceptedBefore(p.teamID, order.To, p.cursor)
 		if err != nil {
 			return auditdrain.ReplayOrder{}, err
 		}
 		order.FirstSeq, order.LastSeq = before+1, max(before, last)
 		order.Cancelled = false
-		b := s.db.NewBatch()
+		b := e.db.NewBatch()
 		if err := setJSON(b, key(replayPrefix, drainID), order); err != nil {
 			return auditdrain.ReplayOrder{}, err
 		}
-		if err := s.commit(b); err != nil {
+		if err := e.commit(b); err != nil {
 			return auditdrain.ReplayOrder{}, err
 		}
 		p.replay = running(&order)
@@ -223,14 +223,14 @@ func (s *Store) StartReplay(ctx context.Context, drainID string, order auditdrai
 // durable when CancelReplay returns nil. If there has never been one, or no
 // such drain, it is CodeNotFound; if it is over, CodeConflict.
 func (s *Store) CancelReplay(ctx context.Context, drainID string) (auditdrain.ReplayOrder, error) {
-	return call(ctx, s, "cancel replay", func() (auditdrain.ReplayOrder, error) {
-		s.catalog.Lock()
-		defer s.catalog.Unlock()
-		p, err := s.drain("", drainID)
+	return write(ctx, s, "cancel replay", func(e *engine) (auditdrain.ReplayOrder, error) {
+		e.catalog.Lock()
+		defer e.catalog.Unlock()
+		p, err := e.drain("", drainID)
 		if err != nil {
 			return auditdrain.ReplayOrder{}, err
 		}
-		order, err := s.replayOrder(drainID)
+		order, err := e.replayOrder(drainID)
 		if err != nil {
 			return auditdrain.ReplayOrder{}, err
 		}
@@ -241,11 +241,11 @@ func (s *Store) CancelReplay(ctx context.Context, drainID string) (auditdrain.Re
 			return auditdrain.ReplayOrder{}, auditdrain.Errorf(auditdrain.CodeConflict, "replay %s is over already", order.ID)
 		}
 		order.Cancelled = true
-		b := s.db.NewBatch()
+		b := e.db.NewBatch()
 		if err := setJSON(b, key(replayPrefix, drainID), order); err != nil {
 			return auditdrain.ReplayOrder{}, err
 		}
-		if err := s.commit(b); err != nil {
+		if err := e.commit(b); err != nil {
 			return auditdrain.ReplayOrder{}, err
 		}
 		p.replay = nil
@@ -254,9 +254,9 @@ func (s *Store) CancelReplay(ctx context.Context, drainID string) (auditdrain.Re
 }
 
 // replayOrder reads the last replay that was ordered of a drain, or nil.
-func (s *Store) replayOrder(drainID string) (*auditdrain.ReplayOrder, error) {
+func (e *engine) replayOrder(drainID string) (*auditdrain.ReplayOrder, error) {
 	var order auditdrain.ReplayOrder
-	found, err := s.getJSON(key(replayPrefix, drainID), &order)
+	found, err := e.getJSON(key(replayPrefix, drainID), &order)
 	if err != nil {
 		return nil, fmt.Errorf("replay of drain %s: %w", drainID, err)
 	}

@@ -31,12 +31,12 @@ func (s *Store) SaveProgress(ctx context.Context, progress []auditdrain.Progress
 			return nil, fmt.Errorf("save progress of drain %s: %w", p.State.DrainID, err)
 		}
 	}
-	return call(ctx, s, "save progress", func() ([]string, error) {
-		s.catalog.RLock()
-		defer s.catalog.RUnlock()
-		s.saving.Lock()
-		defer s.saving.Unlock()
-		return s.saveAll(saves)
+	return write(ctx, s, "save progress", func(e *engine) ([]string, error) {
+		e.catalog.RLock()
+		defer e.catalog.RUnlock()
+		e.saving.Lock()
+		defer e.saving.Unlock()
+		return e.saveAll(saves)
 	})
 }
 
@@ -79,40 +79,40 @@ func attemptKey(drainID string, a auditdrain.Attempt) []byte {
 }
 
 // saveAll is SaveProgress with catalog held for reading, and saving.
-func (s *Store) saveAll(saves []save) (gone []string, err error) {
-	s.saves++
-	b := s.db.NewBatch()
+func (e *engine) saveAll(saves []save) (gone []string, err error) {
+	e.saves++
+	b := e.db.NewBatch()
 	for i := range saves {
 		v := &saves[i]
-		p := s.drains[v.drainID]
+		p := e.drains[v.drainID]
 		if p == nil {
 			gone = append(gone, v.drainID)
 			continue
 		}
-		if p.save == s.saves {
+		if p.save == e.saves {
 			return nil, fmt.Errorf("drain %s is named twice", v.drainID)
 		}
-		p.save = s.saves
-		if err := s.stageSave(b, p, v); err != nil {
+		p.save = e.saves
+		if err := e.stageSave(b, p, v); err != nil {
 			return nil, err
 		}
 	}
 	if b.Empty() {
 		return gone, b.Close()
 	}
-	if err := s.db.Apply(b, pebble.NoSync); err != nil {
+	if err := e.db.Apply(b, pebble.NoSync); err != nil {
 		return nil, err
 	}
 	for i := range saves {
-		if p := s.drains[saves[i].drainID]; p != nil {
+		if p := e.drains[saves[i].drainID]; p != nil {
 			p.take(saves[i].cursor, saves[i].replay)
 		}
 	}
 	return gone, b.Close()
 }
 
-func (s *Store) stageSave(b *pebble.Batch, p *drainPos, v *save) error {
-	q, err := s.sequence(p.teamID)
+func (e *engine) stageSave(b *pebble.Batch, p *drainPos, v *save) error {
+	q, err := e.sequence(p.teamID)
 	if err != nil {
 		return err
 	}
@@ -137,20 +137,20 @@ func (s *Store) stageSave(b *pebble.Batch, p *drainPos, v *save) error {
 // DeliveryState returns what was last saved of a drain's delivery, and its
 // cursor. A drain that does not exist is CodeNotFound.
 func (s *Store) DeliveryState(ctx context.Context, drainID string) (auditdrain.DeliveryState, error) {
-	return call(ctx, s, "read delivery state", func() (auditdrain.DeliveryState, error) {
-		s.catalog.RLock()
-		defer s.catalog.RUnlock()
-		if _, err := s.drain("", drainID); err != nil {
+	return read(ctx, s, "read delivery state", func(e *engine) (auditdrain.DeliveryState, error) {
+		e.catalog.RLock()
+		defer e.catalog.RUnlock()
+		if _, err := e.drain("", drainID); err != nil {
 			return auditdrain.DeliveryState{}, err
 		}
-		return s.state(drainID)
+		return e.state(drainID)
 	})
 }
 
 // state reads the delivery state of a drain that exists.
-func (s *Store) state(drainID string) (auditdrain.DeliveryState, error) {
+func (e *engine) state(drainID string) (auditdrain.DeliveryState, error) {
 	state := auditdrain.DeliveryState{DrainID: drainID}
-	v, err := s.get(key(progressPrefix, drainID))
+	v, err := e.get(key(progressPrefix, drainID))
 	if err != nil {
 		return state, err
 	}
@@ -178,15 +178,15 @@ func setState(b *pebble.Batch, state auditdrain.DeliveryState) error {
 // Attempts returns what is kept of a drain's attempts, the latest first. A
 // drain that does not exist is CodeNotFound.
 func (s *Store) Attempts(ctx context.Context, drainID string) ([]auditdrain.Attempt, error) {
-	return call(ctx, s, "list attempts", func() ([]auditdrain.Attempt, error) {
-		s.catalog.RLock()
-		defer s.catalog.RUnlock()
-		if _, err := s.drain("", drainID); err != nil {
+	return read(ctx, s, "list attempts", func(e *engine) ([]auditdrain.Attempt, error) {
+		e.catalog.RLock()
+		defer e.catalog.RUnlock()
+		if _, err := e.drain("", drainID); err != nil {
 			return nil, err
 		}
 		var attempts []auditdrain.Attempt
 		for _, prefix := range []string{failurePrefix, samplePrefix} {
-			err := s.scan(string(ofDrain(prefix, drainID)), func(_ string, v []byte) error {
+			err := e.scan(string(ofDrain(prefix, drainID)), func(_ string, v []byte) error {
 				var a auditdrain.Attempt
 				err := json.Unmarshal(v, &a)
 				attempts = append(attempts, a)

@@ -26,26 +26,26 @@ type mark struct {
 // the first call that finds an event delivered, so it is to be called often.
 // In all else it is as Trim.
 func (s *Store) Retain(ctx context.Context, keep time.Duration) (removed int, err error) {
-	return s.trimTeams(ctx, func(teamID string) (int, error) {
-		most, err := s.deliveredSince(teamID, keep)
+	return s.trimTeams(ctx, func(e *engine, teamID string) (int, error) {
+		most, err := e.deliveredSince(teamID, keep)
 		if err != nil {
 			return 0, err
 		}
-		return s.trimSome(teamID, most, math.MaxInt64)
+		return e.trimSome(teamID, most, math.MaxInt64)
 	})
 }
 
 // deliveredSince returns the number up to which a team's events had been
 // delivered keep ago, and notes up to which they are now.
-func (s *Store) deliveredSince(teamID string, keep time.Duration) (uint64, error) {
-	s.trimming.Lock()
-	defer s.trimming.Unlock()
-	limit, err := s.trimLimit(teamID)
+func (e *engine) deliveredSince(teamID string, keep time.Duration) (uint64, error) {
+	e.trimming.Lock()
+	defer e.trimming.Unlock()
+	limit, err := e.trimLimit(teamID)
 	if err != nil {
 		return 0, err
 	}
 	key := []byte(marksPrefix + teamID)
-	value, err := s.get(key)
+	value, err := e.get(key)
 	if err != nil {
 		return 0, err
 	}
@@ -56,7 +56,7 @@ func (s *Store) deliveredSince(teamID string, keep time.Duration) (uint64, error
 		}
 	}
 
-	now, changed := s.now(), false
+	now, changed := e.now(), false
 	if n := len(marks); n == 0 || marks[n-1].Seq != limit && now.Sub(time.UnixMicro(marks[n-1].At)) >= keep/marksKept {
 		marks, changed = append(marks, mark{At: now.UnixMicro(), Seq: limit}), true
 	}
@@ -75,5 +75,5 @@ func (s *Store) deliveredSince(teamID string, keep time.Duration) (uint64, error
 	if value, err = json.Marshal(marks); err != nil {
 		return 0, err
 	}
-	return delivered, s.db.Set(key, value, pebble.NoSync)
+	return delivered, e.db.Set(key, value, pebble.NoSync)
 }

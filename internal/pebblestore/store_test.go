@@ -228,8 +228,8 @@ func TestHangingDisk(t *testing.T) {
 		if err := s.Check(ctx); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("check: %v", err)
 		}
-		if s.Err() != nil {
-			t.Errorf("slow is not failed: %v", s.Err())
+		if err := s.Admit(); err != nil {
+			t.Errorf("slow is not failed: %v", err)
 		}
 		// It comes back, and what was under way takes place.
 		<-fs.syncing
@@ -258,10 +258,8 @@ func TestFailed(t *testing.T) {
 		}()
 	}
 	<-fs.syncing
-	select {
-	case <-s.Failed():
-		t.Error("failed before it has")
-	default:
+	if err := s.Admit(); err != nil {
+		t.Errorf("before it has failed: %v", err)
 	}
 	fs.proceed <- errors.New("input/output error")
 	for range callers {
@@ -269,9 +267,8 @@ func TestFailed(t *testing.T) {
 			t.Errorf("append in progress: %v", err)
 		}
 	}
-	<-s.Failed()
-	wantError(t, s.Err(), "sync data/", ".log", "input/output error")
-	wantError(t, s.Close(), "input/output error")
+	wantError(t, s.Admit(), "has refused a write")
+	wantError(t, s.Close(), "sync data/", ".log", "input/output error")
 	if _, err := s.Append(t.Context(), oneEvent("x")); auditdrain.ErrorCode(err) != auditdrain.CodeUnavailable {
 		t.Errorf("append: %v", err)
 	}
@@ -310,14 +307,19 @@ func TestMetrics(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := gather(t, s)
-	if got["auditdrain_store_disk_bytes"] == 0 {
-		t.Error("no disk space is used")
+	for _, name := range []string{"auditdrain_store_disk_bytes", "auditdrain_store_disk_free_bytes"} {
+		if got[name] == 0 {
+			t.Errorf("%s is 0", name)
+		}
+		delete(got, name)
 	}
-	delete(got, "auditdrain_store_disk_bytes")
 	want := map[string]float64{
 		"auditdrain_store_commit_seconds":       3,
+		"auditdrain_store_disk_full":            0,
+		"auditdrain_store_disk_low":             0,
 		"auditdrain_store_failed":               0,
 		"auditdrain_store_read_amplification":   0,
+		"auditdrain_store_reopened_total":       0,
 		"auditdrain_store_trimmed_events_total": 3,
 		"auditdrain_store_write_stalls_total":   0,
 	}

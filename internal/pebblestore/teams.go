@@ -13,7 +13,7 @@ import (
 	"github.com/auditdrain/auditdrain"
 )
 
-// Teams, tokens and drains are read while Store.catalog is held for reading,
+// Teams, tokens and drains are read while engine.catalog is held for reading,
 // and written while it is held until the write is durable: what is read is
 // durable, and two writers never decide on the same state.
 
@@ -21,16 +21,16 @@ import (
 // whose ID or slug names another team already, as ID or as slug, is refused
 // with CodeConflict.
 func (s *Store) CreateTeam(ctx context.Context, t auditdrain.Team) error {
-	return s.run(ctx, "create team", func() error {
-		s.catalog.Lock()
-		defer s.catalog.Unlock()
+	return s.run(ctx, "create team", func(e *engine) error {
+		e.catalog.Lock()
+		defer e.catalog.Unlock()
 		for _, k := range []struct{ what, name, prefix string }{
 			{"id", t.ID, teamPrefix},
 			{"id", t.ID, slugPrefix},
 			{"slug", t.Slug, slugPrefix},
 			{"slug", t.Slug, teamPrefix},
 		} {
-			v, err := s.get(key(k.prefix, k.name))
+			v, err := e.get(key(k.prefix, k.name))
 			if err != nil {
 				return err
 			}
@@ -38,32 +38,32 @@ func (s *Store) CreateTeam(ctx context.Context, t auditdrain.Team) error {
 				return auditdrain.Errorf(auditdrain.CodeConflict, "%s: %q names another team already: choose another one", k.what, k.name)
 			}
 		}
-		b := s.db.NewBatch()
+		b := e.db.NewBatch()
 		if err := setJSON(b, key(teamPrefix, t.ID), t); err != nil {
 			return err
 		}
 		if err := b.Set(key(slugPrefix, t.Slug), []byte(t.ID), nil); err != nil {
 			return err
 		}
-		return s.commit(b)
+		return e.commit(b)
 	})
 }
 
 // Team returns a team by ID or slug, or CodeNotFound.
 func (s *Store) Team(ctx context.Context, idOrSlug string) (auditdrain.Team, error) {
-	return call(ctx, s, "look up team", func() (t auditdrain.Team, err error) {
-		s.catalog.RLock()
-		defer s.catalog.RUnlock()
-		found, err := s.getJSON(key(teamPrefix, idOrSlug), &t)
+	return read(ctx, s, "look up team", func(e *engine) (t auditdrain.Team, err error) {
+		e.catalog.RLock()
+		defer e.catalog.RUnlock()
+		found, err := e.getJSON(key(teamPrefix, idOrSlug), &t)
 		if found || err != nil {
 			return t, err
 		}
-		id, err := s.get(key(slugPrefix, idOrSlug))
+		id, err := e.get(key(slugPrefix, idOrSlug))
 		if err != nil {
 			return t, err
 		}
 		if id != nil {
-			found, err = s.getJSON(key(teamPrefix, string(id)), &t)
+			found, err = e.getJSON(key(teamPrefix, string(id)), &t)
 		}
 		if err == nil && !found {
 			err = noTeam(idOrSlug)
@@ -78,11 +78,11 @@ func noTeam(idOrSlug string) error {
 
 // Teams returns all teams, ordered by ID.
 func (s *Store) Teams(ctx context.Context) ([]auditdrain.Team, error) {
-	return call(ctx, s, "list teams", func() ([]auditdrain.Team, error) {
-		s.catalog.RLock()
-		defer s.catalog.RUnlock()
+	return read(ctx, s, "list teams", func(e *engine) ([]auditdrain.Team, error) {
+		e.catalog.RLock()
+		defer e.catalog.RUnlock()
 		var teams []auditdrain.Team
-		err := s.scan(teamPrefix, func(_ string, v []byte) error {
+		err := e.scan(teamPrefix, func(_ string, v []byte) error {
 			var t auditdrain.Team
 			err := json.Unmarshal(v, &t)
 			teams = append(teams, t)
@@ -96,16 +96,16 @@ func (s *Store) Teams(ctx context.Context) ([]auditdrain.Team, error) {
 // ID or a hash that exists is refused with CodeConflict, a team that does not
 // exist with CodeNotFound.
 func (s *Store) CreateToken(ctx context.Context, t auditdrain.Token) error {
-	return s.run(ctx, "create token", func() error {
-		s.catalog.Lock()
-		defer s.catalog.Unlock()
+	return s.run(ctx, "create token", func(e *engine) error {
+		e.catalog.Lock()
+		defer e.catalog.Unlock()
 		if t.TeamID != "" {
-			if err := s.requireTeam(t.TeamID); err != nil {
+			if err := e.requireTeam(t.TeamID); err != nil {
 				return err
 			}
 		}
 		for _, k := range [][]byte{tokenKey(t.Hash), key(tokenIDPrefix, t.ID)} {
-			v, err := s.get(k)
+			v, err := e.get(k)
 			if err != nil {
 				return err
 			}
@@ -113,19 +113,19 @@ func (s *Store) CreateToken(ctx context.Context, t auditdrain.Token) error {
 				return auditdrain.Errorf(auditdrain.CodeConflict, "token %q exists already", t.ID)
 			}
 		}
-		b := s.db.NewBatch()
+		b := e.db.NewBatch()
 		if err := setJSON(b, tokenKey(t.Hash), t); err != nil {
 			return err
 		}
 		if err := b.Set(key(tokenIDPrefix, t.ID), hex.AppendEncode(nil, t.Hash[:]), nil); err != nil {
 			return err
 		}
-		return s.commit(b)
+		return e.commit(b)
 	})
 }
 
-func (s *Store) requireTeam(id string) error {
-	v, err := s.get(key(teamPrefix, id))
+func (e *engine) requireTeam(id string) error {
+	v, err := e.get(key(teamPrefix, id))
 	if err == nil && v == nil {
 		err = noTeam(id)
 	}
@@ -135,14 +135,14 @@ func (s *Store) requireTeam(id string) error {
 // TokenByHash returns the token with this hash, expired or not, or
 // CodeNotFound. The hash is compared in constant time.
 func (s *Store) TokenByHash(ctx context.Context, h auditdrain.TokenHash) (auditdrain.Token, error) {
-	return call(ctx, s, "look up token", func() (auditdrain.Token, error) {
-		s.catalog.RLock()
-		defer s.catalog.RUnlock()
+	return read(ctx, s, "look up token", func(e *engine) (auditdrain.Token, error) {
+		e.catalog.RLock()
+		defer e.catalog.RUnlock()
 		// The search by hash takes a time that depends on the hashes stored,
 		// which tells nothing about the values that they are hashes of. The
 		// comparison is on top of that.
 		k := tokenKey(h)
-		iter, err := s.db.NewIter(&pebble.IterOptions{LowerBound: k, UpperBound: end([]byte(tokenPrefix))})
+		iter, err := e.db.NewIter(&pebble.IterOptions{LowerBound: k, UpperBound: end([]byte(tokenPrefix))})
 		if err != nil {
 			return auditdrain.Token{}, err
 		}
@@ -165,11 +165,11 @@ func (s *Store) TokenByHash(ctx context.Context, h auditdrain.TokenHash) (auditd
 // Tokens returns a team's tokens, or all if teamID is empty, ordered by
 // creation.
 func (s *Store) Tokens(ctx context.Context, teamID string) ([]auditdrain.Token, error) {
-	return call(ctx, s, "list tokens", func() ([]auditdrain.Token, error) {
-		s.catalog.RLock()
-		defer s.catalog.RUnlock()
+	return read(ctx, s, "list tokens", func(e *engine) ([]auditdrain.Token, error) {
+		e.catalog.RLock()
+		defer e.catalog.RUnlock()
 		var tokens []auditdrain.Token
-		err := s.scan(tokenPrefix, func(name string, v []byte) error {
+		err := e.scan(tokenPrefix, func(name string, v []byte) error {
 			var t auditdrain.Token
 			if err := json.Unmarshal(v, &t); err != nil {
 				return err
@@ -193,10 +193,10 @@ func (s *Store) Tokens(ctx context.Context, teamID string) ([]auditdrain.Token, 
 // durable when DeleteToken returns nil. A token that does not exist, or is
 // another team's, is CodeNotFound.
 func (s *Store) DeleteToken(ctx context.Context, teamID, id string) error {
-	return s.run(ctx, "delete token", func() error {
-		s.catalog.Lock()
-		defer s.catalog.Unlock()
-		hash, err := s.get(key(tokenIDPrefix, id))
+	return s.run(ctx, "delete token", func(e *engine) error {
+		e.catalog.Lock()
+		defer e.catalog.Unlock()
+		hash, err := e.get(key(tokenIDPrefix, id))
 		if err != nil {
 			return err
 		}
@@ -204,25 +204,25 @@ func (s *Store) DeleteToken(ctx context.Context, teamID, id string) error {
 		tokenKey := key(tokenPrefix, string(hash))
 		found := false
 		if hash != nil {
-			if found, err = s.getJSON(tokenKey, &t); err != nil {
+			if found, err = e.getJSON(tokenKey, &t); err != nil {
 				return err
 			}
 		}
 		if !found || teamID != "" && t.TeamID != teamID {
 			return auditdrain.Errorf(auditdrain.CodeNotFound, "there is no token %q", id)
 		}
-		return s.commitDelete(tokenKey, key(tokenIDPrefix, id))
+		return e.commitDelete(tokenKey, key(tokenIDPrefix, id))
 	})
 }
 
-func (s *Store) commitDelete(keys ...[]byte) error {
-	b := s.db.NewBatch()
+func (e *engine) commitDelete(keys ...[]byte) error {
+	b := e.db.NewBatch()
 	for _, k := range keys {
 		if err := b.Delete(k, nil); err != nil {
 			return err
 		}
 	}
-	return s.commit(b)
+	return e.commit(b)
 }
 
 func setJSON(b *pebble.Batch, key []byte, v any) error {
@@ -234,8 +234,8 @@ func setJSON(b *pebble.Batch, key []byte, v any) error {
 }
 
 // getJSON decodes a key's value into v, and reports whether there is one.
-func (s *Store) getJSON(key []byte, v any) (bool, error) {
-	data, err := s.get(key)
+func (e *engine) getJSON(key []byte, v any) (bool, error) {
+	data, err := e.get(key)
 	if data == nil || err != nil {
 		return false, err
 	}

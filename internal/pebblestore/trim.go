@@ -26,16 +26,16 @@ const (
 // Trim does not wait for the disk: after a crash events may be back, never
 // without their IDs being known. Appends go on meanwhile.
 func (s *Store) Trim(ctx context.Context, acceptedBefore time.Time) (removed int, err error) {
-	return s.trimTeams(ctx, func(teamID string) (int, error) {
-		return s.trimSome(teamID, math.MaxUint64, acceptedBefore.UnixMicro())
+	return s.trimTeams(ctx, func(e *engine, teamID string) (int, error) {
+		return e.trimSome(teamID, math.MaxUint64, acceptedBefore.UnixMicro())
 	})
 }
 
 // trimTeams calls some for each team until it returns 0, and adds up.
-func (s *Store) trimTeams(ctx context.Context, some func(teamID string) (int, error)) (removed int, err error) {
+func (s *Store) trimTeams(ctx context.Context, some func(e *engine, teamID string) (int, error)) (removed int, err error) {
 	var teams []string
-	err = s.run(ctx, "trim", func() error {
-		return s.scan(sequencePrefix, func(teamID string, _ []byte) error {
+	err = s.run(ctx, "trim", func(e *engine) error {
+		return e.scan(sequencePrefix, func(teamID string, _ []byte) error {
 			teams = append(teams, teamID)
 			return nil
 		})
@@ -46,7 +46,7 @@ func (s *Store) trimTeams(ctx context.Context, some func(teamID string) (int, er
 	for _, team := range teams {
 		for {
 			// Calls of their own, so that Close need not wait for all.
-			n, err := call(ctx, s, "trim", func() (int, error) { return some(team) })
+			n, err := write(ctx, s, "trim", func(e *engine) (int, error) { return some(e, team) })
 			if err != nil {
 				return removed, err
 			}
@@ -63,30 +63,30 @@ func (s *Store) trimTeams(ctx context.Context, some func(teamID string) (int, er
 // trimSome removes some of a team's events, of those up to the number most
 // that were accepted before a time, and returns how many; 0 means that there
 // is nothing more to remove.
-func (s *Store) trimSome(teamID string, most uint64, before int64) (int, error) {
+func (e *engine) trimSome(teamID string, most uint64, before int64) (int, error) {
 	// One at a time: two that have seen the same event would remove its ID
 	// twice, the second time maybe after it was used again.
-	s.trimming.Lock()
-	defer s.trimming.Unlock()
+	e.trimming.Lock()
+	defer e.trimming.Unlock()
 
-	limit, err := s.trimLimit(teamID)
+	limit, err := e.trimLimit(teamID)
 	if err != nil || limit == 0 || most == 0 {
 		return 0, err
 	}
-	b := s.db.NewBatch()
-	n, last, err := s.stageTrim(b, teamID, min(limit, most), before)
+	b := e.db.NewBatch()
+	n, last, err := e.stageTrim(b, teamID, min(limit, most), before)
 	if err != nil || n == 0 {
 		return 0, errors.Join(err, b.Close())
 	}
 
-	s.catalog.Lock() // a new drain or replay may need these events
-	defer s.catalog.Unlock()
-	if limit, err = s.trimLimitLocked(teamID); err != nil || last > limit {
+	e.catalog.Lock() // a new drain or replay may need these events
+	defer e.catalog.Unlock()
+	if limit, err = e.trimLimitLocked(teamID); err != nil || last > limit {
 		return 0, errors.Join(err, b.Close())
 	}
-	s.appending.Lock() // an append may have found an ID, and look for its event now
-	defer s.appending.Unlock()
-	if err := s.db.Apply(b, pebble.NoSync); err != nil {
+	e.appending.Lock() // an append may have found an ID, and look for its event now
+	defer e.appending.Unlock()
+	if err := e.db.Apply(b, pebble.NoSync); err != nil {
 		return 0, err
 	}
 	return n, b.Close()
@@ -94,8 +94,8 @@ func (s *Store) trimSome(teamID string, most uint64, before int64) (int, error) 
 
 // stageTrim puts the removal of the first events up to limit into b. It
 // returns how many they are and the number of the last.
-func (s *Store) stageTrim(b *pebble.Batch, teamID string, limit uint64, before int64) (n int, last uint64, err error) {
-	iter, err := s.eventIter(teamID, 1, limit)
+func (e *engine) stageTrim(b *pebble.Batch, teamID string, limit uint64, before int64) (n int, last uint64, err error) {
+	iter, err := e.eventIter(teamID, 1, limit)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -128,23 +128,23 @@ func (s *Store) stageTrim(b *pebble.Batch, teamID string, limit uint64, before i
 	return n, last, b.DeleteRange(appendEventKey(nil, teamID, first), appendEventKey(nil, teamID, last+1), nil)
 }
 
-func (s *Store) trimLimit(teamID string) (uint64, error) {
-	s.catalog.RLock()
-	defer s.catalog.RUnlock()
-	s.saving.Lock()
-	defer s.saving.Unlock()
-	return s.trimLimitLocked(teamID)
+func (e *engine) trimLimit(teamID string) (uint64, error) {
+	e.catalog.RLock()
+	defer e.catalog.RUnlock()
+	e.saving.Lock()
+	defer e.saving.Unlock()
+	return e.trimLimitLocked(teamID)
 }
 
 // trimLimitLocked returns the number up to which nobody needs a team's events.
-// Store.catalog must be held for writing, or for reading and saving with it.
-func (s *Store) trimLimitLocked(teamID string) (uint64, error) {
-	q, err := s.sequence(teamID)
+// engine.catalog must be held for writing, or for reading and saving with it.
+func (e *engine) trimLimitLocked(teamID string) (uint64, error) {
+	q, err := e.sequence(teamID)
 	if err != nil {
 		return 0, err
 	}
 	limit := q.durable.Load().seq
-	for _, p := range s.teamDrains[teamID] {
+	for _, p := range e.teamDrains[teamID] {
 		limit = min(limit, p.done())
 	}
 	return limit, nil

@@ -17,10 +17,13 @@ const (
 	Fails      Fault = "fails"      // it does not happen, and an error is returned
 	Misreports Fault = "misreports" // it happens, and an error is returned
 	Kills      Fault = "kills"      // it happens, and the process ends
+	// There is no space for it, or for a part of it: an error says so.
+	Full     Fault = "full"      // nor for anything else, until there is space again
+	FullOnce Fault = "full once" // but there is for what comes next
 )
 
 // Faults are all of them.
-var Faults = []Fault{Fails, Misreports, Kills}
+var Faults = []Fault{Fails, Misreports, Kills, Full, FullOnce}
 
 // FaultyPlace is a Place whose writes can go wrong.
 type FaultyPlace interface {
@@ -30,6 +33,10 @@ type FaultyPlace interface {
 	Arm(fault Fault, nth int, seed uint64)
 	// Tripped reports whether that write has come.
 	Tripped() bool
+	// Mend makes all writes work from now on, and returns once the store that
+	// is open does, too, and no call is in progress any more. It reports
+	// whether the store has recovered what a crash would have left.
+	Mend() (recovered bool)
 	// Crash ends the process that has the store open: at the write that was
 	// to be killed, else now. What was not synced may be lost, in part or
 	// all; seed decides. Nothing is armed any more.
@@ -37,9 +44,11 @@ type FaultyPlace interface {
 }
 
 // RunFaults runs the same history again and again, each time with the next
-// write going wrong, until none is left. After each fault: what was
-// acknowledged is there, what was not is there entirely or not at all, numbers
-// have no gaps, cursors do not lead, sending again neither doubles nor
+// write going wrong, until none is left. After each fault the store confirms
+// nothing; once the disk is mended it works again by itself, and after that, or
+// if it was killed, it is ended by a crash and opened again. Each time, what
+// was acknowledged is there, what was not is there entirely or not at all,
+// numbers have no gaps, cursors do not lead, sending again neither doubles nor
 // conflicts, and the store can be used.
 func RunFaults(t *testing.T, newPlace func(t *testing.T) FaultyPlace) {
 	for _, fault := range Faults {
@@ -67,28 +76,39 @@ func faultAt(t *testing.T, place FaultyPlace, fault Fault, nth int) bool {
 	for h.n < faultSteps && err == nil {
 		err = h.step()
 	}
-	if h.store != nil {
-		if err == nil {
-			err = h.store.Close()
-		} else {
-			h.refusesAll()
-		}
-		h.store = nil
-	}
 	tripped := place.Tripped()
 	if err != nil && !tripped {
 		t.Fatalf("write %d %s: %v, but that write has not come yet", nth, fault, err)
 	}
+	switch {
+	case h.store == nil: // it could not be opened
+	case err == nil && !tripped:
+		if err := h.store.Close(); err != nil && !place.Tripped() {
+			t.Fatalf("write %d %s: close: %v, but that write has not come yet", nth, fault, err)
+		}
+		tripped = place.Tripped()
+	default:
+		if err != nil && fault != FullOnce {
+			h.refusesAll()
+		}
+		if fault == Full {
+			h.readsAll()
+		}
+		if fault != Kills {
+			h.check(place.Mend())
+			h.steps(5)
+			if err := h.diff(h.model, false); err != nil {
+				t.Fatalf("write %d %s, mended: %v", nth, fault, err)
+			}
+		}
+	}
+	h.store = nil
 	place.Crash(uint64(nth))
 	if err := h.open(); err != nil {
 		t.Fatalf("write %d %s, open after %d steps: %v", nth, fault, h.n, err)
 	}
 	h.check(true)
-	for range 5 {
-		if err := h.step(); err != nil {
-			t.Fatal(err)
-		}
-	}
+	h.steps(5)
 	h.check(false)
 	if err := h.store.Close(); err != nil {
 		t.Fatal(err)
@@ -99,7 +119,18 @@ func faultAt(t *testing.T, place FaultyPlace, fault Fault, nth int) bool {
 	return tripped
 }
 
-// refusesAll checks that a store that has failed confirms nothing any more.
+// steps makes n steps, which must work.
+func (h *history) steps(n int) {
+	h.Helper()
+	for range n {
+		if err := h.step(); err != nil {
+			h.Fatal(err)
+		}
+	}
+}
+
+// refusesAll checks that a store whose disk has failed or is full confirms
+// nothing any more.
 func (h *history) refusesAll() {
 	h.Helper()
 	_, err := h.store.Append(h.ctx, []auditdrain.Batch{batch("a", event("x"))})
@@ -112,8 +143,15 @@ func (h *history) refusesAll() {
 			h.Errorf("%s after a failure: got error %v (code %q), want code %q", what, err, got, auditdrain.CodeUnavailable)
 		}
 	}
-	if err := h.store.Close(); err == nil {
-		h.Error("close after a failure: no error")
+}
+
+// readsAll checks that what is stored can be read while the disk is full.
+func (h *history) readsAll() {
+	h.Helper()
+	for id := range h.model.teams {
+		if _, err := h.store.Read(h.ctx, id, 0, noLimit, noLimit); err != nil {
+			h.Errorf("read while the disk is full: %v", err)
+		}
 	}
 }
 
