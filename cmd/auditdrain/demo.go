@@ -98,7 +98,6 @@ func demo(ctx context.Context, set demoSettings, out, errOut io.Writer) error {
 			writerRoleARN:   demoWriterRole,
 			unsafeRoles:     "warn",
 			retain:          168 * time.Hour,
-			minFreeDisk:     "0",
 			shutdownTimeout: 30 * time.Second,
 		}, slog.New(slog.NewTextHandler(errOut, &slog.HandlerOptions{Level: slog.LevelWarn})), func(in *instance) { started <- in })
 	})

@@ -176,6 +176,8 @@ func TestEveryFlagTakesItsVariable(t *testing.T) {
 		value := map[string]string{"bool": "true", "int": "7", "duration": "7s", "time": "7h", "float64": "7", "int64": "7", "uint64": "7"}[flag.Value.Type()]
 		if c, ok := flag.Value.(*choice); ok {
 			value = c.allowed[0]
+		} else if flag.Value.Type() == "" { // one that reads text of its own
+			value = flag.DefValue
 		} else if value == "" {
 			value = "some text"
 		}

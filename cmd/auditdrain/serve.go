@@ -41,7 +41,7 @@ type settings struct {
 	templateURL     string
 	unsafeRoles     string
 	retain          time.Duration
-	minFreeDisk     string
+	minFreeDisk     pebblestore.MinFree
 	logFormat       string
 	perDrainMetrics bool
 	notifyURL       string
@@ -79,7 +79,7 @@ needs AUDITDRAIN_NOTIFY_SECRET: whsec_ and the output of openssl rand -base64 32
 	f.StringVar(&set.unsafeRoles, "unsafe-roles", "warn", "what to do about `roles` that others than their team could use: warn in test deliveries, or refuse to enable their drains")
 	f.StringVar(&set.templateURL, "setup-template-url", "", "`URL` in S3 of the CloudFormation template that quick-create links open: the output of auditdrain setup cloudformation --writer-role-arn ARN")
 	f.DurationVar(&set.retain, "retain", 168*time.Hour, "how long events are kept after their delivery; undelivered ones are always kept")
-	f.StringVar(&set.minFreeDisk, "min-free-disk", "5%", "how much of the disk must be free for events to be taken: a `share` such as 5%, a size such as 10GiB, or 0; below it events are refused and all else goes on")
+	f.TextVar(&set.minFreeDisk, "min-free-disk", pebblestore.MinFree{Percent: 5}, "how much of the disk must be free for events to be taken: a `share` such as 5%, a size such as 10GiB, or 0; below it events are refused and all else goes on")
 	f.StringVar(&set.logFormat, "log-format", "text", "`format` of the log: text or json")
 	f.BoolVar(&set.perDrainMetrics, "per-drain-metrics", false, "add series of each drain to /metrics, about ten")
 	f.StringVar(&set.notifyURL, "notify-url", "", "`URL` of the operator's webhook, https or on this machine, which is told of drains that become errored, recover, fall behind and catch up")
@@ -114,9 +114,6 @@ func (set settings) validate() error {
 	}
 	if set.unsafeRoles != "warn" && set.unsafeRoles != "refuse" {
 		return usagef("--unsafe-roles: %q is not allowed: use warn or refuse", set.unsafeRoles)
-	}
-	if _, err := pebblestore.ParseMinFree(set.minFreeDisk); err != nil {
-		return usagef("--min-free-disk: %w", err)
 	}
 	if set.retain < 0 {
 		return usagef("--retain: %s is not allowed: use 0s or more", set.retain)
@@ -155,11 +152,7 @@ func serve(ctx context.Context, set settings, log *slog.Logger, started func(*in
 		return err
 	}
 	defer limitShutdown(ctx, set.shutdownTimeout, log)()
-	minFree, err := pebblestore.ParseMinFree(set.minFreeDisk)
-	if err != nil {
-		return err
-	}
-	store, err := pebblestore.Open(set.data, pebblestore.Options{Logger: log, MinFree: minFree})
+	store, err := pebblestore.Open(set.data, pebblestore.Options{Logger: log, MinFree: set.minFreeDisk})
 	if err != nil {
 		return err
 	}
@@ -333,11 +326,12 @@ func (in *instance) run(ctx context.Context, listener net.Listener) error {
 	return err
 }
 
-// wakeAll has deliveries look at their cursors, which may have gone back.
+// wakeAll has deliveries look at their cursors, which may have gone back: what
+// was delivered last would be shown as undelivered until there are new events.
 func (in *instance) wakeAll(ctx context.Context) {
 	teams, err := in.store.Teams(ctx)
 	if err != nil {
-		in.log.Error("teams could not be read; what was delivered last is shown as undelivered until there are new events", "err", err)
+		in.log.Error("teams could not be read; their deliveries go on with their next events", "err", err)
 	}
 	for _, team := range teams {
 		in.deliverer.Wake(team.ID)

@@ -22,32 +22,63 @@ type MinFree struct {
 	Bytes   uint64
 }
 
-// ParseMinFree reads a share of the disk as 5%, a size as 10GiB, 500MB or
+// UnmarshalText reads a share of the disk as 5%, a size as 10GiB, 500MB or
 // 1048576, and 0.
-func ParseMinFree(s string) (MinFree, error) {
+func (m *MinFree) UnmarshalText(text []byte) error {
+	s := string(text)
 	bad := fmt.Errorf("%q is not allowed: use a share of the disk such as 5%%, a size such as 10GiB, or 0", s)
 	if share, ok := strings.CutSuffix(s, "%"); ok {
 		p, err := strconv.ParseFloat(share, 64)
 		if err != nil || !(p >= 0 && p < 100) {
-			return MinFree{}, bad
+			return bad
 		}
-		return MinFree{Percent: p}, nil
+		*m = MinFree{Percent: p}
+		return nil
 	}
 	digits := strings.TrimRight(s, "kKMGTiB")
-	unit, ok := units[s[len(digits):]]
 	n, err := strconv.ParseUint(digits, 10, 64)
-	if err != nil || !ok || n > math.MaxInt64/unit {
-		return MinFree{}, bad
+	unit := unitBytes(s[len(digits):])
+	if err != nil || unit == 0 || n > math.MaxInt64/unit {
+		return bad
 	}
-	return MinFree{Bytes: n * unit}, nil
+	*m = MinFree{Bytes: n * unit}
+	return nil
 }
 
-var units = map[string]uint64{
-	"": 1, "B": 1,
-	"kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12,
-	"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40,
+// unitBytes returns how many bytes a unit has, or 0 for one that there is not.
+func unitBytes(name string) uint64 {
+	switch name {
+	case "", "B":
+		return 1
+	case "kB", "KB":
+		return 1e3
+	case "MB":
+		return 1e6
+	case "GB":
+		return 1e9
+	case "TB":
+		return 1e12
+	case "KiB":
+		return 1 << 10
+	case "MiB":
+		return 1 << 20
+	case "GiB":
+		return 1 << 30
+	case "TiB":
+		return 1 << 40
+	}
+	return 0
 }
 
+// MarshalText writes what UnmarshalText reads.
+func (m MinFree) MarshalText() ([]byte, error) {
+	if m.Percent > 0 {
+		return append(strconv.AppendFloat(nil, m.Percent, 'f', -1, 64), '%'), nil
+	}
+	return strconv.AppendUint(nil, m.Bytes, 10), nil
+}
+
+// String is for people.
 func (m MinFree) String() string {
 	if m.Percent > 0 {
 		return strconv.FormatFloat(m.Percent, 'f', -1, 64) + "%"

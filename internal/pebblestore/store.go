@@ -42,8 +42,7 @@ type Options struct {
 	// written, merged and dropped often.
 	MemTableBytes int
 
-	// retry is the pause before the disk is tried again, and how long a read
-	// may take while it is full; 0 means a second.
+	// retry is the pause before the disk is tried again; 0 means a second.
 	retry time.Duration
 }
 
@@ -259,7 +258,7 @@ func do[T any](ctx context.Context, s *Store, writes bool, f func(*engine) (T, e
 			if writes {
 				return none, errFull
 			}
-			full, late = nil, time.After(s.opts.retry)
+			full, late = nil, time.After(readPatience)
 		case <-late:
 			if e.disk.isFull() {
 				return none, errFull
@@ -270,6 +269,9 @@ func do[T any](ctx context.Context, s *Store, writes bool, f func(*engine) (T, e
 		}
 	}
 }
+
+// readPatience is how long a read may take while the disk is full.
+const readPatience = time.Second
 
 func isClosed(c <-chan struct{}) bool {
 	select {
