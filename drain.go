@@ -42,6 +42,8 @@ type Drain struct {
 	LastError           string                   `json:"lastError,omitempty"`
 	Diagnosis           *Diagnosis               `json:"diagnosis,omitempty"` // of LastError
 	Metadata            *DrainMetadata           `json:"metadata,omitempty"`
+	// GivenUp is what ResumeFrom gave up, in the answer to it only.
+	GivenUp *Skip `json:"givenUp,omitempty"`
 }
 
 // SchemaVersion is the version of one schema that a drain receives.

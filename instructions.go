@@ -1,5 +1,10 @@
 package auditdrain
 
+import (
+	"fmt"
+	"time"
+)
+
 // Instructions are what people have told a drain's delivery to do besides
 // delivering what comes.
 type Instructions struct {
@@ -25,6 +30,27 @@ type Skip struct {
 // Covers reports whether seq is given up.
 func (s Skip) Covers(seq uint64) bool { return s.From <= seq && seq <= s.To }
 
+// Events is how many events the skip gave up.
+func (s Skip) Events() uint64 { return s.To + 1 - s.From }
+
+// SkipInput is the body of POST /v1/drains/{id}/skips.
+type SkipInput struct {
+	EventID string `json:"eventId"`
+	Reason  string `json:"reason"`
+}
+
+// Validate returns an *Error that lists every problem with in.
+func (in SkipInput) Validate() error {
+	var ps []Problem
+	if !ValidEventID(in.EventID) {
+		ps = append(ps, Problem{Field: "eventId", Message: fmt.Sprintf("%q is not the id of an event: use 1 to %d of A-Z, a-z, 0-9, _, - and .", in.EventID, MaxEventIDLen)})
+	}
+	if in.Reason == "" || len(in.Reason) > MaxReasonLen || !printable(in.Reason) {
+		ps = append(ps, Problem{Field: "reason", Message: fmt.Sprintf("%q is not allowed: say why in 1 to %d bytes of printable text, which is kept", in.Reason, MaxReasonLen)})
+	}
+	return FieldErrors(ps)
+}
+
 // SkipList is the answer of GET /v1/drains/{id}/skips, the latest first.
 type SkipList struct {
 	Skips []Skip `json:"skips"`
@@ -32,6 +58,34 @@ type SkipList struct {
 
 // MaxReasonLen bounds the reason of a skip, in bytes.
 const MaxReasonLen = 512
+
+// ReplayInput is the body of POST /v1/drains/{id}/replay.
+type ReplayInput struct {
+	From int64 `json:"from"`         // Unix ms, when events were accepted, included
+	To   int64 `json:"to,omitempty"` // excluded; 0 is now
+}
+
+// Validate returns an *Error that lists every problem with in.
+func (in ReplayInput) Validate(now time.Time) error {
+	var ps []Problem
+	bad := func(field, format string, args ...any) {
+		ps = append(ps, Problem{Field: field, Message: fmt.Sprintf(format, args...)})
+	}
+	ms := now.UnixMilli()
+	switch {
+	case in.From == 0:
+		bad("from", "missing: say from when on events were accepted that are to be delivered again, in Unix milliseconds")
+	case in.From < 0 || in.From > ms:
+		bad("from", "%d is not allowed: use Unix time in milliseconds, until now (%d)", in.From, ms)
+	}
+	switch {
+	case in.To < 0 || in.To > ms:
+		bad("to", "%d is not allowed: use Unix time in milliseconds, until now (%d), or leave it out for now", in.To, ms)
+	case in.To != 0 && in.To <= in.From:
+		bad("to", "%d is not after from, %d: use a later time, or leave it out for now", in.To, in.From)
+	}
+	return FieldErrors(ps)
+}
 
 // ReplayOrder is the wish to deliver again what was accepted in a time.
 type ReplayOrder struct {
@@ -63,7 +117,10 @@ type Replay struct {
 	Done       uint64       `json:"done"`
 	Written    uint64       `json:"written"`
 	Existed    uint64       `json:"existed"`
-	FinishedAt int64        `json:"finishedAt,omitempty"`
+	FinishedAt int64        `json:"finishedAt,omitempty"` // Unix ms
+	// DrainStatus is that of its drain: a running replay waits unless it is
+	// StatusEnabled.
+	DrainStatus DrainStatus `json:"drainStatus,omitempty"`
 }
 
 // ReplayStatus is what a replay is doing.

@@ -33,6 +33,10 @@ type DrainPatch struct {
 	Delivery *Delivery                `json:"delivery,omitempty"`
 	Source   *Source                  `json:"source,omitempty"`
 	Status   *DrainStatus             `json:"status,omitempty"` // enabled or disabled
+	// ResumeFrom, with Status enabled for a drain that is disabled, may be
+	// "now": what has not been delivered by now is given up, on record. Without
+	// it, a drain goes on where it stopped.
+	ResumeFrom *string `json:"resumeFrom,omitempty"`
 
 	ProjectIDs json.RawMessage `json:"projectIds,omitempty"`
 	Filter     json.RawMessage `json:"filter,omitempty"`

@@ -111,6 +111,21 @@ func calls(c *client.Client) map[string]func(context.Context) error {
 			return err
 		},
 		"TestDrain": func(ctx context.Context) error { _, err := c.TestDrain(ctx, "team_1", "drn_1"); return err },
+		"ListAttempts": func(ctx context.Context) error {
+			_, err := c.ListAttempts(ctx, "team_1", "drn_1", "failed", 5)
+			return err
+		},
+		"ListSkips": func(ctx context.Context) error { _, err := c.ListSkips(ctx, "team_1", "drn_1"); return err },
+		"SkipEvent": func(ctx context.Context) error {
+			_, err := c.SkipEvent(ctx, "team_1", "drn_1", auditdrain.SkipInput{})
+			return err
+		},
+		"StartReplay": func(ctx context.Context) error {
+			_, err := c.StartReplay(ctx, "team_1", "drn_1", auditdrain.ReplayInput{})
+			return err
+		},
+		"GetReplay":    func(ctx context.Context) error { _, err := c.GetReplay(ctx, "team_1", "drn_1"); return err },
+		"CancelReplay": func(ctx context.Context) error { _, err := c.CancelReplay(ctx, "team_1", "drn_1"); return err },
 		"Setup": func(ctx context.Context) error {
 			_, err := c.Setup(ctx, "team_1", auditdrain.SetupQuery{Endpoint: "s3://acme/a b&c", KMSKeyARN: "arn:x"})
 			return err
@@ -139,6 +154,12 @@ func TestRequests(t *testing.T) {
 		"DeleteDrain":    "DELETE /v1/drains/drn_1?teamId=team_1",
 		"TestDelivery":   "POST /v1/drains/test?teamId=team_1",
 		"TestDrain":      "POST /v1/drains/drn_1/test?teamId=team_1",
+		"ListAttempts":   "GET /v1/drains/drn_1/attempts?limit=5&outcome=failed&teamId=team_1",
+		"ListSkips":      "GET /v1/drains/drn_1/skips?teamId=team_1",
+		"SkipEvent":      "POST /v1/drains/drn_1/skips?teamId=team_1",
+		"StartReplay":    "POST /v1/drains/drn_1/replay?teamId=team_1",
+		"GetReplay":      "GET /v1/drains/drn_1/replay?teamId=team_1",
+		"CancelReplay":   "DELETE /v1/drains/drn_1/replay?teamId=team_1",
 		"Setup":          "GET /v1/setup?endpoint=s3%3A%2F%2Facme%2Fa+b%26c&kmsKeyArn=arn%3Ax&teamId=team_1",
 		"CheckPolicies":  "POST /v1/policies/check?teamId=team_1",
 	}
@@ -148,7 +169,7 @@ func TestRequests(t *testing.T) {
 		if h := r.Header.Get("Authorization"); h != "Bearer "+token {
 			t.Errorf("%s: Authorization %q", got, h)
 		}
-		if r.Method == http.MethodDelete {
+		if r.Method == http.MethodDelete && !strings.HasSuffix(r.URL.Path, "/replay") {
 			w.WriteHeader(http.StatusNoContent)
 			return
 		}
@@ -196,6 +217,7 @@ func TestErrorIsTheServers(t *testing.T) {
 func TestRepeatsOnlyWhatIsSafe(t *testing.T) {
 	repeated := map[string]bool{
 		"ListTeams": true, "GetTeam": true, "ListTokens": true, "ListDrains": true, "GetDrain": true, "SendEvents": true, "Setup": true, "CheckPolicies": true,
+		"ListAttempts": true, "ListSkips": true, "GetReplay": true,
 	}
 	causes := map[string]struct {
 		answer    answer

@@ -61,6 +61,30 @@ type ProgressStore interface {
 	Read(ctx context.Context, teamID string, after uint64, maxEvents, maxBytes int) ([]auditdrain.StoredEvent, error)
 }
 
+// SkipStore keeps what was given up.
+type SkipStore interface {
+	// SkipEvent gives one event up, and SkipBacklog all that a drain has not
+	// delivered. Both return what is on record; there is none (a zero Skip)
+	// where there was no backlog.
+	SkipEvent(ctx context.Context, drainID string, s auditdrain.Skip) (auditdrain.Skip, error)
+	SkipBacklog(ctx context.Context, drainID string, s auditdrain.Skip) (auditdrain.Skip, error)
+	Skips(ctx context.Context, drainID string) ([]auditdrain.Skip, error)
+}
+
+// ReplayStore keeps the last replay of each drain.
+type ReplayStore interface {
+	// StartReplay returns the order with the numbers of its events.
+	StartReplay(ctx context.Context, drainID string, order auditdrain.ReplayOrder) (auditdrain.ReplayOrder, error)
+	CancelReplay(ctx context.Context, drainID string) (auditdrain.ReplayOrder, error)
+	Instructions(ctx context.Context, drainID string) (auditdrain.Instructions, error)
+}
+
+// AttemptStore keeps what drains tried to write.
+type AttemptStore interface {
+	// Attempts returns the latest first.
+	Attempts(ctx context.Context, drainID string) ([]auditdrain.Attempt, error)
+}
+
 // Committer makes events durable.
 type Committer interface {
 	Commit(ctx context.Context, b auditdrain.Batch) (auditdrain.EventsResult, error)
@@ -84,7 +108,7 @@ type Writer interface {
 	KnownWriterARN() string
 }
 
-// Deliverer is told of changes to drains.
+// Deliverer is told of changes to drains, and to what they are to do.
 type Deliverer interface {
 	Changed(drainID string)
 }
@@ -97,6 +121,9 @@ type Config struct {
 	Tokens        TokenStore
 	Drains        DrainStore
 	Progress      ProgressStore
+	Skips         SkipStore
+	Replays       ReplayStore
+	Attempts      AttemptStore
 	Events        Committer
 	Tester        Tester
 	// RefuseUnsafeRoles refuses to let a drain deliver through a role that

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -71,6 +70,9 @@ func newService(t *testing.T) *service {
 		Tokens:        store,
 		Drains:        store,
 		Progress:      store,
+		Skips:         store,
+		Replays:       store,
+		Attempts:      store,
 		Events:        committer,
 		Tester:        s,
 		Deliverer:     s,
@@ -158,14 +160,20 @@ func (s *service) do(token, method, path, body string, header ...string) answer 
 func must[T any](s *service, method, path, body string) T {
 	s.t.Helper()
 	a := s.do(operatorToken, method, path, body)
-	var v T
 	if a.status/100 != 2 {
 		s.t.Fatalf("%s %s: %d %s", method, path, a.status, a.body)
 	}
-	if a.body != "" {
-		if err := json.Unmarshal([]byte(a.body), &v); err != nil {
-			s.t.Fatalf("%s %s: %v in %s", method, path, err, a.body)
-		}
+	if a.body == "" {
+		return *new(T)
+	}
+	return decode[T](s.t, a.body)
+}
+
+func decode[T any](t *testing.T, body string) T {
+	t.Helper()
+	var v T
+	if err := json.Unmarshal([]byte(body), &v); err != nil {
+		t.Fatalf("%v in %s", err, body)
 	}
 	return v
 }
@@ -203,6 +211,7 @@ func TestAccess(t *testing.T) {
 	const (
 		noToken = http.StatusUnauthorized
 		gone    = http.StatusNoContent
+		absent  = http.StatusNotFound // and so it was looked for
 	)
 	rows := []row{
 		{"POST", "/v1/events?teamId=team_a", goodEvent, []int{ok, forbidden, forbidden, ok, forbidden, forbidden, forbidden, noToken, noToken, noToken}},
@@ -213,6 +222,12 @@ func TestAccess(t *testing.T) {
 		{"PATCH", "/v1/drains/{drain}?teamId=team_a", `{"name":"new"}`, []int{ok, ok, forbidden, forbidden, forbidden, forbidden, forbidden, noToken, noToken, noToken}},
 		{"DELETE", "/v1/drains/{drain}?teamId=team_a", "", []int{gone, gone, forbidden, forbidden, forbidden, forbidden, forbidden, noToken, noToken, noToken}},
 		{"POST", "/v1/drains/{drain}/test?teamId=team_a", "", []int{ok, ok, forbidden, forbidden, forbidden, forbidden, forbidden, noToken, noToken, noToken}},
+		{"GET", "/v1/drains/{drain}/attempts?teamId=team_a", "", []int{ok, ok, ok, forbidden, forbidden, forbidden, forbidden, noToken, noToken, noToken}},
+		{"GET", "/v1/drains/{drain}/skips?teamId=team_a", "", []int{ok, ok, ok, forbidden, forbidden, forbidden, forbidden, noToken, noToken, noToken}},
+		{"POST", "/v1/drains/{drain}/skips?teamId=team_a", `{"eventId":"uev_0","reason":"x"}`, []int{absent, forbidden, forbidden, forbidden, forbidden, forbidden, forbidden, noToken, noToken, noToken}},
+		{"GET", "/v1/drains/{drain}/replay?teamId=team_a", "", []int{absent, absent, absent, forbidden, forbidden, forbidden, forbidden, noToken, noToken, noToken}},
+		{"POST", "/v1/drains/{drain}/replay?teamId=team_a", `{"from":1}`, []int{ok, ok, forbidden, forbidden, forbidden, forbidden, forbidden, noToken, noToken, noToken}},
+		{"DELETE", "/v1/drains/{drain}/replay?teamId=team_a", "", []int{absent, absent, forbidden, forbidden, forbidden, forbidden, forbidden, noToken, noToken, noToken}},
 		{"GET", "/v1/setup?teamId=team_a", "", []int{ok, ok, ok, forbidden, forbidden, forbidden, forbidden, noToken, noToken, noToken}},
 		{"POST", "/v1/policies/check?teamId=team_a", checkBody(goodDelivery), []int{ok, ok, ok, forbidden, forbidden, forbidden, forbidden, noToken, noToken, noToken}},
 		{"GET", "/v2/teams/team_a", "", []int{ok, ok, ok, ok, forbidden, forbidden, forbidden, noToken, noToken, noToken}},
@@ -293,6 +308,11 @@ func TestOtherTeamsDrain(t *testing.T) {
 			{"PATCH", "/v1/drains/" + drain.ID, `{"name":"mine now"}`},
 			{"DELETE", "/v1/drains/" + drain.ID, ""},
 			{"POST", "/v1/drains/" + drain.ID + "/test", ""},
+			{"GET", "/v1/drains/" + drain.ID + "/attempts", ""},
+			{"GET", "/v1/drains/" + drain.ID + "/skips", ""},
+			{"GET", "/v1/drains/" + drain.ID + "/replay", ""},
+			{"POST", "/v1/drains/" + drain.ID + "/replay", `{"from":1}`},
+			{"DELETE", "/v1/drains/" + drain.ID + "/replay", ""},
 			{"DELETE", "/v1/tokens/" + token.ID, ""},
 		} {
 			if got := s.do(owner, r[0], r[1]+query, r[2]); got.status != http.StatusNotFound || got.errorCode() != "not_found" {
@@ -362,78 +382,6 @@ func TestNoSuchRoute(t *testing.T) {
 	got := s.do(operatorToken, "PUT", "/v1/drains/drn_1", "{}")
 	if got.status != 405 || got.errorCode() != "method_not_allowed" || got.header.Get("Allow") != "GET, PATCH, DELETE" {
 		t.Errorf("unknown method: %d, Allow %q, %s", got.status, got.header.Get("Allow"), got.body)
-	}
-}
-
-func TestTokens(t *testing.T) {
-	s := newService(t)
-	s.team("team_a")
-	s.team("team_b")
-	made := must[auditdrain.NewToken](s, "POST", "/v1/tokens", `{"name":"ci","role":"producer","teamId":"team-a"}`)
-	if made.TeamID != "team_a" || made.Role != auditdrain.RoleProducer {
-		t.Errorf("made %+v, want a producer of team_a", made)
-	}
-	if rest := strings.TrimPrefix(made.Value, "ad_"); len(rest) < 32 || strings.Trim(rest, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz") != "" {
-		t.Errorf("value %q, want ad_ and at least 32 letters and digits", made.Value)
-	}
-	if got := s.do(operatorToken, "GET", "/v1/tokens?teamId=team_a", ""); strings.Contains(got.body, made.Value) || !strings.Contains(got.body, made.ID) {
-		t.Errorf("the list must name tokens and never show a value: %s", got.body)
-	}
-	if got := s.do(made.Value, "POST", "/v1/events", goodEvent); got.status != 200 {
-		t.Errorf("the new token does not work: %d %s", got.status, got.body)
-	}
-	if got := s.do(operatorToken, "DELETE", "/v1/tokens/"+made.ID, ""); got.status != 204 || got.body != "" {
-		t.Errorf("revoke: %d %s", got.status, got.body)
-	}
-	if got := s.do(made.Value, "POST", "/v1/events", goodEvent); got.status != 401 {
-		t.Errorf("a revoked token still works: %d %s", got.status, got.body)
-	}
-
-	owner := s.token("team_a", auditdrain.RoleOwner)
-	for _, tt := range []struct {
-		token, body string
-		status      int
-		says        string
-	}{
-		{owner, `{"name":"x","role":"owner"}`, 200, "team_a"},
-		{owner, `{"name":"x","role":"viewer","teamId":"team_a"}`, 200, "team_a"},
-		{owner, `{"name":"x","role":"producer"}`, 403, "producer"},
-		{owner, `{"name":"x","role":"operator"}`, 403, "operator"},
-		{owner, `{"name":"x","role":"viewer","teamId":"team_b"}`, 403, "team_b"},
-		{operatorToken, `{"name":"x","role":"viewer"}`, 400, "teamId"},
-		{operatorToken, `{"name":"x","role":"king"}`, 400, "king"},
-		{operatorToken, `{"name":"","role":"operator"}`, 400, "name"},
-		{operatorToken, `{"name":"x","role":"operator","teamId":"team_a"}`, 400, "teamId"},
-		{operatorToken, `{"name":"x","role":"viewer","teamId":"team_zzz"}`, 404, "team_zzz"},
-		{operatorToken, `{"name":"x","role":"operator","expiresAt":1}`, 400, "expiresAt"},
-		{operatorToken, `{"name":"x","role":"operator"}`, 200, "operator"},
-	} {
-		got := s.do(tt.token, "POST", "/v1/tokens", tt.body)
-		if got.status != tt.status || !strings.Contains(got.body, tt.says) {
-			t.Errorf("POST /v1/tokens %s: %d %s, want %d that says %q", tt.body, got.status, got.body, tt.status, tt.says)
-		}
-	}
-}
-
-func TestOwnersCannotSilenceProducers(t *testing.T) {
-	s := newService(t)
-	s.team("team_a")
-	owner := s.token("team_a", auditdrain.RoleOwner)
-	producer := must[auditdrain.NewToken](s, "POST", "/v1/tokens", `{"name":"p","role":"producer","teamId":"team_a"}`)
-	if got := s.do(owner, "DELETE", "/v1/tokens/"+producer.ID, ""); got.status != 403 {
-		t.Errorf("an owner revokes the producer's token: %d %s, want 403", got.status, got.body)
-	}
-	if got := s.do(producer.Value, "POST", "/v1/events", goodEvent); got.status != 200 {
-		t.Errorf("the producer: %d %s", got.status, got.body)
-	}
-
-	ends := time.Now().Add(time.Hour).UnixMilli()
-	short := must[auditdrain.NewToken](s, "POST", "/v1/tokens", fmt.Sprintf(`{"name":"o","role":"owner","teamId":"team_a","expiresAt":%d}`, ends))
-	for expires, status := range map[int64]int{0: 403, ends + 1: 403, ends: 200} {
-		body := fmt.Sprintf(`{"name":"x","role":"owner","expiresAt":%d}`, expires)
-		if got := s.do(short.Value, "POST", "/v1/tokens", body); got.status != status {
-			t.Errorf("a token that ends at %d makes one that ends at %d: %d %s, want %d", ends, expires, got.status, got.body, status)
-		}
 	}
 }
 

@@ -62,15 +62,15 @@ func (s *Server) shown(c *call, d auditdrain.Drain) (auditdrain.Drain, error) {
 	d.FirstErrorTimestamp = state.FirstErrorAt
 	d.Status = state.Status(d)
 	if c.URL.Query().Get("includeMetadata") == "true" {
-		if d.Metadata, err = s.metadata(c.Context(), d.TeamID, state); err != nil {
+		if d.Metadata, err = s.metadata(c.Context(), d, state); err != nil {
 			return auditdrain.Drain{}, err
 		}
 	}
 	return d, nil
 }
 
-func (s *Server) metadata(ctx context.Context, teamID string, state auditdrain.DeliveryState) (*auditdrain.DrainMetadata, error) {
-	lag, err := deliver.Undelivered(ctx, s.Progress, teamID, state.Cursor)
+func (s *Server) metadata(ctx context.Context, d auditdrain.Drain, state auditdrain.DeliveryState) (*auditdrain.DrainMetadata, error) {
+	lag, err := deliver.Undelivered(ctx, s.Progress, d.TeamID, state.Cursor)
 	if err != nil {
 		return nil, err
 	}
@@ -79,10 +79,19 @@ func (s *Server) metadata(ctx context.Context, teamID string, state auditdrain.D
 		BacklogBytes:   lag.Bytes,
 		Delivered:      state.Delivered,
 		Failed:         state.Failed,
+		Skipped:        state.Skipped,
 		LastDeliveryAt: state.LastDeliveryAt,
+		LastErrorAt:    state.LastErrorAt,
+		LastErrorEvent: state.LastErrorEvent,
 	}
 	if !lag.Oldest.IsZero() {
 		m.OldestUndeliveredAt = lag.Oldest.UnixMilli()
+	}
+	if state.Diagnosis != nil {
+		m.LastErrorRequestID = state.Diagnosis.RequestID
+	}
+	if d.Status != auditdrain.StatusDisabled { // else nothing of it is true any more
+		m.NextAttemptAt, m.Window, m.SessionExpiresAt = state.NextAttemptAt, state.Window, state.SessionExpiresAt
 	}
 	return m, nil
 }
@@ -136,6 +145,9 @@ func (s *Server) updateDrain(c *call) (any, error) {
 	if in.Status != nil && *in.Status != auditdrain.StatusEnabled && *in.Status != auditdrain.StatusDisabled {
 		problems = append(problems, auditdrain.Problem{Field: "status", Message: fmt.Sprintf("%q is not allowed: use \"enabled\" or \"disabled\"", *in.Status)})
 	}
+	if in.ResumeFrom != nil {
+		problems = append(problems, checkResume(in)...)
+	}
 	if err := auditdrain.FieldErrors(problems); err != nil {
 		return nil, err
 	}
@@ -147,12 +159,23 @@ func (s *Server) updateDrain(c *call) (any, error) {
 	if err := s.patch(&after, in, c.token); err != nil {
 		return nil, err
 	}
+	if in.ResumeFrom != nil && old.Status != auditdrain.StatusDisabled {
+		return nil, auditdrain.Errorf(auditdrain.CodeConflict, "drain %q is not paused: only a paused drain can be resumed from now, giving up what it has not delivered", old.ID)
+	}
 	checked := ""
 	if startsWith(old, after) {
 		if err := s.safeRole(c.Context(), after); err != nil {
 			return nil, err
 		}
 		checked = after.Delivery.RoleARN
+	}
+	var givenUp *auditdrain.Skip
+	if in.ResumeFrom != nil {
+		// Before it is enabled, or the backlog would begin to flow. If it
+		// cannot be enabled, what was given up is on record all the same.
+		if givenUp, err = s.skipBacklog(c, old.ID); err != nil {
+			return nil, err
+		}
 	}
 	d, err := s.Drains.UpdateDrain(c.Context(), old.TeamID, old.ID, func(d *auditdrain.Drain) error {
 		before := *d
@@ -168,7 +191,23 @@ func (s *Server) updateDrain(c *call) (any, error) {
 		return nil, err
 	}
 	s.Deliverer.Changed(d.ID)
-	return s.shown(c, d)
+	d, err = s.shown(c, d)
+	d.GivenUp = givenUp
+	return d, err
+}
+
+// checkResume checks the resumeFrom of a patch that has one.
+func checkResume(in auditdrain.DrainPatch) []auditdrain.Problem {
+	message := ""
+	switch {
+	case *in.ResumeFrom != "now":
+		message = fmt.Sprintf(`%q is not allowed: use "now", or leave it out to go on where the drain was paused`, *in.ResumeFrom)
+	case in.Status == nil || *in.Status != auditdrain.StatusEnabled:
+		message = `is not allowed without "status":"enabled", which resumes the drain`
+	default:
+		return nil
+	}
+	return []auditdrain.Problem{{Field: "resumeFrom", Message: message}}
 }
 
 // startsWith reports whether a change makes a drain deliver through a role

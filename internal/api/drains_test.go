@@ -165,12 +165,15 @@ func TestDrainValidation(t *testing.T) {
 
 	d := must[auditdrain.Drain](s, "POST", "/v1/drains?teamId=team_a", drainBody(goodDelivery))
 	for body, field := range map[string]string{
-		`{"status":"errored"}`:                   "status",
-		`{"name":""}`:                            "name",
-		`{"filter":"x"}`:                         "filter",
-		`{"schemas":{}}`:                         "schemas",
-		`{"delivery":{"type":"s3"}}`:             "delivery.endpoint",
-		`{"delivery":{"type":"http","url":"x"}}`: "delivery.type",
+		`{"status":"errored"}`:                     "status",
+		`{"resumeFrom":"now"}`:                     "resumeFrom",
+		`{"status":"enabled","resumeFrom":"1"}`:    "resumeFrom",
+		`{"status":"disabled","resumeFrom":"now"}`: "resumeFrom",
+		`{"name":""}`:                              "name",
+		`{"filter":"x"}`:                           "filter",
+		`{"schemas":{}}`:                           "schemas",
+		`{"delivery":{"type":"s3"}}`:               "delivery.endpoint",
+		`{"delivery":{"type":"http","url":"x"}}`:   "delivery.type",
 	} {
 		got := s.do(operatorToken, "PATCH", "/v1/drains/"+d.ID, body)
 		if got.status != 400 || !strings.Contains(got.body, `"field":"`+field+`"`) {

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -44,7 +45,7 @@ var (
 
 // routes is everything that is served.
 func (s *Server) routes() []route {
-	metadata := param{"includeMetadata", `"true" adds backlog and delivery counts to each drain`}
+	metadata := param{"includeMetadata", `"true" adds how each drain is doing: backlog, counts, last delivery and error, next attempt, window and session.`}
 	project := param{"projectId", "Accepted for compatibility: audit log drains cover all projects of their team."}
 	return []route{
 		{method: "POST", path: "/v1/events", team: theTeam, roles: producers,
@@ -64,7 +65,7 @@ func (s *Server) routes() []route {
 			summary: "Show a drain.",
 			out:     auditdrain.Drain{}, handle: s.getDrain},
 		{method: "PATCH", path: "/v1/drains/{id}", team: optionalTeam, roles: owners,
-			summary: `Change a drain; what is absent stays. status "disabled" pauses it, "enabled" resumes where it stopped.`,
+			summary: `Change a drain; what is absent stays. status "disabled" pauses it, "enabled" resumes where it stopped, or, with resumeFrom "now", gives up what it has not delivered, on record (givenUp).`,
 			in:      auditdrain.DrainPatch{}, out: auditdrain.Drain{}, handle: s.updateDrain},
 		{method: "DELETE", path: "/v1/drains/{id}", team: optionalTeam, roles: owners,
 			summary: "Delete a drain. Objects already written stay.",
@@ -72,6 +73,24 @@ func (s *Server) routes() []route {
 		{method: "POST", path: "/v1/drains/{id}/test", team: optionalTeam, roles: owners,
 			summary: "Try a delivery of a drain as it is configured.",
 			out:     auditdrain.DrainTestResult{}, handle: s.testDrain},
+		{method: "GET", path: "/v1/drains/{id}/attempts", team: optionalTeam, roles: readers, query: attemptParams,
+			summary: fmt.Sprintf("List what a drain tried to write, the latest first. Kept are its last %d failures, and of its successes one a minute, the last %d.", auditdrain.MaxFailures, auditdrain.MaxSamples),
+			out:     auditdrain.AttemptList{}, handle: s.listAttempts},
+		{method: "GET", path: "/v1/drains/{id}/skips", team: optionalTeam, roles: readers,
+			summary: "List what a drain has given up, the latest first: who did that, when and why.",
+			out:     auditdrain.SkipList{}, handle: s.listSkips},
+		{method: "POST", path: "/v1/drains/{id}/skips", team: optionalTeam, roles: operators,
+			summary: "Give up one event that the drain has not delivered: it goes on without it. That is on record for ever, and the answer is the record; of an event that was skipped before, the one that is there.",
+			in:      auditdrain.SkipInput{}, out: auditdrain.Skip{}, handle: s.skipEvent},
+		{method: "GET", path: "/v1/drains/{id}/replay", team: optionalTeam, roles: readers,
+			summary: "Show the drain's last replay, and how far it is. 404 if there has never been one.",
+			out:     auditdrain.Replay{}, handle: s.getReplay},
+		{method: "POST", path: "/v1/drains/{id}/replay", team: optionalTeam, roles: owners,
+			summary: "Deliver again what the drain had delivered of the events that were accepted from one time up to another. Objects that are there stay, gaps are filled. It runs beside what is new, one at a time (409), and waits while its drain is errored or disabled. Events that are not kept any more cannot be replayed: the answer says how many there are.",
+			in:      auditdrain.ReplayInput{}, out: auditdrain.Replay{}, handle: s.startReplay},
+		{method: "DELETE", path: "/v1/drains/{id}/replay", team: optionalTeam, roles: owners,
+			summary: "Cancel the drain's running replay. What it has written stays.",
+			out:     auditdrain.Replay{}, handle: s.cancelReplay},
 
 		{method: "GET", path: "/v1/setup", team: theTeam, roles: readers, query: setupParams,
 			summary: "Everything to set a drain up with: policies, a CloudFormation template and a link that fills it in, Terraform, an AWS CLI script, Athena and DuckDB. All with the values given; none is needed. 503 as long as AWS has not told what the service runs as.",
