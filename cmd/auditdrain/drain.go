@@ -7,9 +7,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -19,13 +17,17 @@ import (
 
 func newDrainCommand() *cobra.Command {
 	var conn connection
-	group := newGroup("drain", "Create, show, change and test drains",
+	group := newGroup("drain", "Create, show, change, operate and test drains",
 		newDrainCreateCommand(&conn),
 		newDrainListCommand(&conn),
 		newDrainShowCommand(&conn),
 		newDrainUpdateCommand(&conn),
-		newDrainStatusCommand(&conn, auditdrain.StatusDisabled, "pause", "Stop delivering; events are kept until the drain is resumed"),
-		newDrainStatusCommand(&conn, auditdrain.StatusEnabled, "resume", "Deliver again, from where the drain was paused"),
+		newDrainPauseCommand(&conn),
+		newDrainResumeCommand(&conn),
+		newDrainReplayCommand(&conn),
+		newDrainSkipCommand(&conn),
+		newDrainSkipsCommand(&conn),
+		newDrainAttemptsCommand(&conn),
 		newDrainDeleteCommand(&conn),
 		newDrainTestCommand(&conn),
 	)
@@ -184,18 +186,54 @@ it and writes it: of two updates at the same time, one can undo the other.`,
 	return cmd
 }
 
-func newDrainStatusCommand(conn *connection, status auditdrain.DrainStatus, name, short string) *cobra.Command {
+func newDrainPauseCommand(conn *connection) *cobra.Command {
 	return &cobra.Command{
-		Use:               name + " ID",
-		Short:             short,
+		Use:               "pause ID",
+		Short:             "Stop delivering; events are kept until the drain is resumed",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return printResult(cmd, conn, func(ctx context.Context, api *client.Client) (auditdrain.Drain, error) {
+				status := auditdrain.StatusDisabled
 				return api.UpdateDrain(ctx, conn.team, args[0], auditdrain.DrainPatch{Status: &status})
 			}, printDrain)
 		},
 	}
+}
+
+func newDrainResumeCommand(conn *connection) *cobra.Command {
+	from := choice{allowed: []string{"now"}}
+	cmd := &cobra.Command{
+		Use:   "resume ID",
+		Short: "Deliver again, from where the drain was paused or from now",
+		Long: `Deliver again from where the drain was paused, or, with --from now, from now.
+
+With --from now, what the drain has not delivered is given up. That is on
+record (auditdrain drain skips), and as long as the service keeps the events
+(serve --retain), auditdrain drain replay can deliver them after all.`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return printResult(cmd, conn, func(ctx context.Context, api *client.Client) (auditdrain.Drain, error) {
+				status := auditdrain.StatusEnabled
+				patch := auditdrain.DrainPatch{Status: &status}
+				if from.value != "" {
+					patch.ResumeFrom = &from.value
+				}
+				return api.UpdateDrain(ctx, conn.team, args[0], patch)
+			}, func(w io.Writer, d auditdrain.Drain) {
+				printDrain(w, d)
+				switch {
+				case d.GivenUp != nil:
+					fmt.Fprintf(w, "\n%s given up: see auditdrain drain skips %s\n", plural(d.GivenUp.Events(), "event"), visible(d.ID))
+				case from.value != "":
+					fmt.Fprint(w, "\n0 events given up: none were waiting\n")
+				}
+			})
+		},
+	}
+	from.addTo(cmd, cmd.Flags(), "from", "", "give up what has not been delivered, on record (default: go on where it stopped)")
+	return cmd
 }
 
 func newDrainDeleteCommand(conn *connection) *cobra.Command {
@@ -260,61 +298,5 @@ func confirm(ctx context.Context, in io.Reader, out io.Writer, question string) 
 			return nil
 		}
 		return errors.New("not confirmed, nothing was deleted")
-	}
-}
-
-func printDrains(w io.Writer, list auditdrain.DrainList) {
-	row(w, "ID", "TEAM", "NAME", "STATUS", "ENDPOINT", "BACKLOG", "OLDEST", "LAST ERROR")
-	for _, d := range list.Drains {
-		var backlog, oldest string
-		if m := d.Metadata; m != nil {
-			backlog, oldest = strconv.FormatUint(m.BacklogEvents, 10), age(m.OldestUndeliveredAt, time.Now())
-		}
-		row(w, d.ID, d.TeamID, d.Name, string(d.Status), d.Delivery.Endpoint, backlog, oldest, cut(trouble(d), 60))
-	}
-}
-
-// trouble is the short form of a drain's last error: why, not what.
-func trouble(d auditdrain.Drain) string {
-	if d.Diagnosis != nil && len(d.Diagnosis.Causes) > 0 {
-		return d.Diagnosis.Causes[0].Text
-	}
-	return d.LastError
-}
-
-func printDrain(w io.Writer, d auditdrain.Drain) {
-	field(w, "ID", d.ID)
-	field(w, "Name", d.Name)
-	field(w, "Team", d.TeamID)
-	field(w, "Status", string(d.Status))
-	field(w, "Disabled", when(d.DisabledAt))
-	field(w, "Disabled by", d.DisabledBy)
-	field(w, "Reason", d.DisabledReason)
-	field(w, "Failing since", when(d.FirstErrorTimestamp))
-	if d.Diagnosis == nil { // else it is below, in all its parts
-		field(w, "Last error", d.LastError)
-	}
-	field(w, "Endpoint", d.Delivery.Endpoint)
-	field(w, "Region", d.Delivery.Region)
-	field(w, "Role", d.Delivery.RoleARN)
-	field(w, "External ID", d.ExternalID)
-	field(w, "Encoding", d.Delivery.Encoding)
-	field(w, "Encryption", d.Delivery.ServerSideEncryption)
-	field(w, "Object ACL", d.Delivery.ObjectACL)
-	field(w, "Created", when(d.CreatedAt))
-	field(w, "Updated", when(d.UpdatedAt))
-	if m := d.Metadata; m != nil {
-		field(w, "Backlog", strconv.FormatUint(m.BacklogEvents, 10))
-		field(w, "Oldest undelivered", age(m.OldestUndeliveredAt, time.Now()))
-		field(w, "Delivered", strconv.FormatUint(m.Delivered, 10))
-		field(w, "Failed attempts", strconv.FormatUint(m.Failed, 10))
-		field(w, "Last delivery", when(m.LastDeliveryAt))
-	}
-	if d.Diagnosis != nil {
-		printDiagnosis(w, *d.Diagnosis)
-		fmt.Fprintf(w, "\nAWS said: %s\n", visible(d.Diagnosis.Answer))
-		if len(d.Diagnosis.Causes) > 1 {
-			fmt.Fprintf(w, "\nTo find out more: auditdrain drain test %s\n", visible(d.ID))
-		}
 	}
 }

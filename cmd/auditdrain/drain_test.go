@@ -134,14 +134,16 @@ func TestDrainList(t *testing.T) {
 	cli(t, url, "", createArgs()...)
 	f.drains[0].Status = auditdrain.StatusErrored
 	f.drains[0].LastError = "AccessDenied:\x1b[31m no"
-	f.drains[0].Metadata = &auditdrain.DrainMetadata{BacklogEvents: 12345, OldestUndeliveredAt: time.Now().Add(-90 * time.Minute).UnixMilli()}
+	f.drains[0].Metadata = &auditdrain.DrainMetadata{
+		BacklogEvents: 12345, OldestUndeliveredAt: time.Now().Add(-90 * time.Minute).UnixMilli(), NextAttemptAt: time.Now().Add(20*time.Hour + 30*time.Second).UnixMilli(),
+	}
 
 	r := cli(t, url, "", "drain", "list", "--team", "acme")
 	lines := strings.Split(strings.TrimSpace(r.stdout), "\n")
 	if len(lines) != 2 || !strings.HasPrefix(lines[0], "ID ") {
 		t.Fatalf("got\n%s%s", r.stdout, r.stderr)
 	}
-	for _, s := range []string{"drn_1", "archive", "errored", "s3://acme-audit/logs", "12345", "1h30m", "AccessDenied:\uFFFD[31m no"} {
+	for _, s := range []string{"drn_1", "archive", "errored", "s3://acme-audit/logs", "12345", "1h30m", "20h0m", "AccessDenied:\uFFFD[31m no"} {
 		if !strings.Contains(lines[1], s) {
 			t.Errorf("no %q in %q", s, lines[1])
 		}

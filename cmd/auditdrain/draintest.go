@@ -166,7 +166,7 @@ func printAnswer(w io.Writer, a auditdrain.AWSAnswer) {
 	field(w, "Request ID", a.RequestID)
 	field(w, "Extended ID", a.ExtendedRequestID)
 	if a.Time != 0 {
-		field(w, "Time", time.UnixMilli(a.Time).UTC().Format("2006-01-02T15:04:05.000Z07:00"))
+		field(w, "Time", exactly(a.Time))
 	}
 	field(w, "Role", a.RoleARN)
 	field(w, "Caller", a.CallerARN)

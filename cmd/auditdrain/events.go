@@ -241,7 +241,7 @@ func (s *sender) explain(b *batch, err error) error {
 	return e
 }
 
-func plural(n int, what string) string {
+func plural[N int | uint64](n N, what string) string {
 	if n == 1 {
 		return "1 " + what
 	}

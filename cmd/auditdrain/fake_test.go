@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -33,7 +34,12 @@ type fakeService struct {
 	test    auditdrain.DrainTestResult
 	created auditdrain.DrainInput // the last one
 	patched []auditdrain.DrainPatch
-	teamIDs []string // of each request that had one
+	givenUp *auditdrain.Skip // by the next patch that resumes from now
+	skips   []auditdrain.Skip
+	tried   []auditdrain.Attempt
+	replays []auditdrain.Replay // as asked for, one after the other; the last one stays
+	asked   []string            // method and URI of what is about attempts, skips and replays
+	teamIDs []string            // of each request that had one
 	// refuse answers a batch in place of accepting it, if it returns an error.
 	refuse func(lines [][]byte) *auditdrain.Error
 }
@@ -97,6 +103,20 @@ func (f *fakeService) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	mux.HandleFunc("POST /v1/drains/{id}/test", f.withDrain(func(w http.ResponseWriter, r *http.Request, i int) {
 		json.NewEncoder(w).Encode(f.test)
 	}))
+	mux.HandleFunc("GET /v1/drains/{id}/attempts", f.withDrain(func(w http.ResponseWriter, r *http.Request, i int) {
+		f.asked = append(f.asked, r.Method+" "+r.URL.RequestURI())
+		json.NewEncoder(w).Encode(auditdrain.AttemptList{Attempts: f.tried})
+	}))
+	mux.HandleFunc("GET /v1/drains/{id}/skips", f.withDrain(func(w http.ResponseWriter, r *http.Request, i int) {
+		json.NewEncoder(w).Encode(auditdrain.SkipList{Skips: f.skips})
+	}))
+	mux.HandleFunc("POST /v1/drains/{id}/skips", f.withDrain(func(w http.ResponseWriter, r *http.Request, i int) {
+		in := decode[auditdrain.SkipInput](r)
+		skip := auditdrain.Skip{From: 7, To: 7, EventID: in.EventID, Reason: in.Reason, By: "tok_operator", At: 1779444000000}
+		f.skips = append(f.skips, skip)
+		json.NewEncoder(w).Encode(skip)
+	}))
+	mux.HandleFunc("/v1/drains/{id}/replay", f.withDrain(f.replay))
 	mux.HandleFunc("POST /v1/events", f.postEvents)
 	mux.ServeHTTP(w, r)
 }
@@ -170,7 +190,23 @@ func (f *fakeService) patchDrain(w http.ResponseWriter, r *http.Request, i int) 
 	if patch.Status != nil {
 		d.Status = *patch.Status
 	}
-	json.NewEncoder(w).Encode(*d)
+	answer := *d
+	if patch.ResumeFrom != nil {
+		answer.GivenUp = f.givenUp
+	}
+	json.NewEncoder(w).Encode(answer)
+}
+
+func (f *fakeService) replay(w http.ResponseWriter, r *http.Request, _ int) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		panic(err)
+	}
+	f.asked = append(f.asked, strings.TrimSpace(r.Method+" "+string(body)))
+	json.NewEncoder(w).Encode(f.replays[0])
+	if len(f.replays) > 1 {
+		f.replays = f.replays[1:]
+	}
 }
 
 func (f *fakeService) postEvents(w http.ResponseWriter, r *http.Request) {

@@ -24,7 +24,7 @@ func TestExitCodes(t *testing.T) {
 		"help of a command": {[]string{"drain", "create", "--help"}, 0, ""},
 		"refused":           {[]string{"drain", "show", "drn_none"}, 1, `auditdrain: no drain "drn_none"`},
 		"unknown command":   {[]string{"dran", "list", "--team", "acme"}, 2, `auditdrain: auditdrain has no command "dran": did you mean "drain"?`},
-		"unknown in group":  {[]string{"drain", "frobnicate"}, 2, `auditdrain: auditdrain drain has no command "frobnicate": use one of create, delete,`},
+		"unknown in group":  {[]string{"drain", "frobnicate"}, 2, `auditdrain: auditdrain drain has no command "frobnicate": use one of attempts, create, delete,`},
 		"unknown shell":     {[]string{"completion", "bsh"}, 2, `auditdrain: auditdrain completion has no command "bsh": did you mean "bash"?`},
 		"group":             {[]string{"token"}, 2, "auditdrain: auditdrain token needs a command: create, list, revoke"},
 		"too few arguments": {[]string{"drain", "show"}, 2, "auditdrain: accepts 1 arg(s), received 0"},

@@ -81,6 +81,56 @@ func age(ms int64, now time.Time) string {
 	return max(now.Sub(time.UnixMilli(ms)), 0).Round(time.Second).String()
 }
 
+// until shows how far ahead something is, to the second.
+func until(ms int64, now time.Time) string {
+	if ms == 0 {
+		return ""
+	}
+	return max(time.UnixMilli(ms).Sub(now), 0).Round(time.Second).String()
+}
+
+// moment shows Unix milliseconds, and how far from now that is.
+func moment(ms int64, now time.Time) string {
+	if ms == 0 {
+		return ""
+	}
+	distance := now.Sub(time.UnixMilli(ms))
+	if distance < 0 {
+		return when(ms) + " (in " + inWords(-distance) + ")"
+	}
+	return when(ms) + " (" + inWords(distance) + " ago)"
+}
+
+// inWords shows how long something takes as people say it.
+func inWords(d time.Duration) string {
+	switch {
+	case d < 2*time.Minute:
+		return plural(int(d/time.Second), "second")
+	case d < 2*time.Hour:
+		return plural(int(d/time.Minute), "minute")
+	case d < 48*time.Hour:
+		return plural(int(d/time.Hour), "hour")
+	}
+	return plural(int(d/(24*time.Hour)), "day")
+}
+
+// size shows a number of bytes with three digits at most.
+func size(bytes uint64) string {
+	if bytes < 1000 {
+		return plural(bytes, "byte")
+	}
+	n, unit := float64(bytes), ""
+	for _, unit = range []string{"kB", "MB", "GB", "TB", "PB"} {
+		if n /= 1000; n < 999.5 {
+			break
+		}
+	}
+	if n < 9.95 {
+		return fmt.Sprintf("%.1f %s", n, unit)
+	}
+	return fmt.Sprintf("%.0f %s", n, unit)
+}
+
 // maxErrorLines keeps the end of a long list of problems from pushing its
 // beginning off the screen.
 const maxErrorLines = 20

@@ -29,12 +29,16 @@ func (p *progress) show(done int64, sent auditdrain.EventsResult) {
 	if p == nil || time.Since(p.drawn) < 100*time.Millisecond {
 		return
 	}
+	p.draw(progressText(done, p.size, sent, time.Since(p.started)))
+}
+
+// draw has text in the line.
+func (p *progress) draw(text string) {
 	p.drawn = time.Now()
 	width, _, err := term.GetSize(int(p.terminal.Fd()))
 	if err != nil || width <= 0 {
 		width = 80
 	}
-	text := progressText(done, p.size, sent, time.Since(p.started))
 	fmt.Fprint(p.terminal, "\r"+cut(text, width-1)+"\x1b[K")
 }
 
@@ -57,8 +61,13 @@ func progressText(done, size int64, sent auditdrain.EventsResult, took time.Dura
 	if size <= 0 {
 		return text
 	}
+	return bar(float64(done)/float64(size)) + "  " + text
+}
+
+// bar shows which part of something is done.
+func bar(part float64) string {
 	const width = 24
-	part := min(float64(done)/float64(size), 1)
+	part = min(part, 1)
 	full := int(part * width)
-	return fmt.Sprintf("[%s%s] %3.0f%%  %s", strings.Repeat("#", full), strings.Repeat(" ", width-full), part*100, text)
+	return fmt.Sprintf("[%s%s] %3.0f%%", strings.Repeat("#", full), strings.Repeat(" ", width-full), part*100)
 }
