@@ -550,3 +550,28 @@ func TestStoreThatFails(t *testing.T) {
 		wantHeard(t, w, "a errored")
 	})
 }
+
+// What was told but could not be noted counts as perhaps told.
+func TestStoreThatFailsAfterACall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.addDrain("a")
+		w.fail("a")
+		w.setAnswer(func(context.Context, auditdrain.Notice) (int, error) {
+			w.mu.Lock()
+			w.saveErr = errors.New("the disk is gone")
+			w.mu.Unlock()
+			return 200, nil
+		})
+		_, stop := w.run(0)
+		defer stop()
+		wantHeard(t, w, "a errored")
+		w.setAnswer(func(context.Context, auditdrain.Notice) (int, error) { return 200, nil })
+		w.mend("a")
+		w.mu.Lock()
+		w.saveErr = nil
+		w.mu.Unlock()
+		time.Sleep(sweepEvery)
+		wantHeard(t, w, "a recovered")
+	})
+}
