@@ -44,6 +44,20 @@ var examples = map[string]struct {
 		summary: "the disk of auditdrain on a has refused a write",
 		quiet:   map[string][]string{"works": {`auditdrain_store_failed 0x9`}},
 	},
+	"AuditdrainDiskFull": {
+		fires:   []string{`auditdrain_store_disk_full{instance="a"} 0x5`, `auditdrain_store_disk_low{instance="a"} 0 1x4`},
+		summary: "the disk of auditdrain on a is full",
+		quiet:   map[string][]string{"room": {`auditdrain_store_disk_full 0x9`, `auditdrain_store_disk_low 0x9`}},
+	},
+	"AuditdrainDiskFillingUp": {
+		fires:   []string{`auditdrain_store_disk_free_bytes{instance="a"} 10e9-20e6x180`}, // empty after 8:20 h
+		summary: "the disk of auditdrain on a will be full within 12 hours",
+		quiet: map[string][]string{
+			"slowly":        {`auditdrain_store_disk_free_bytes 20e9-20e6x180`},
+			"a compaction":  {`auditdrain_store_disk_free_bytes 10e9x60 9e9x10 10e9x110`},
+			"is given back": {`auditdrain_store_disk_free_bytes 1e9+20e6x180`},
+		},
+	},
 	"AuditdrainNothingDelivered": {
 		fires: []string{
 			`auditdrain_backlog_events{instance="a", status="enabled"} 0x5 7x25`,
