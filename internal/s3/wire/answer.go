@@ -254,6 +254,9 @@ func skipTrailer(in *bufio.Reader) bool {
 		if len(line) == 0 {
 			return true
 		}
+		if _, _, err := parseField(line); err != nil {
+			return false
+		}
 	}
 }
 

@@ -134,6 +134,9 @@ func (c *Client) shakeHands(ctx context.Context, raw socket, h Host, via *url.UR
 				header = "Proxy-Authorization: " + auth + "\r\n"
 			}
 		}
+		if isTimeout(err) {
+			err = timedOutProxy
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -201,9 +204,6 @@ func (c *Client) connectHTTP(ctx context.Context, conn net.Conn, h Host, via *ur
 		if err == nil && resp.StatusCode != http.StatusOK {
 			return errors.New("the proxy refuses to connect to " + h.addr + ": " + resp.Status)
 		}
-	}
-	if isTimeout(err) {
-		return timedOutProxy
 	}
 	return err
 }
