@@ -35,7 +35,7 @@ func BenchmarkPut(b *testing.B) {
 			dests := make([]*Destination, drains)
 			for i := range dests {
 				dests[i] = mustOpen(b, c)
-				dests[i].session = newSession(time.Now, func(context.Context) (aws.Credentials, error) { return benchCreds, nil })
+				dests[i].session = newSession(time.Now, func(context.Context, bool) (aws.Credentials, error) { return benchCreds, nil })
 			}
 			b.SetParallelism(32)
 			b.ReportAllocs()

@@ -91,7 +91,8 @@ type Client struct {
 	clockOffset atomic.Int64
 
 	mu        sync.Mutex
-	callerARN string // "" until AWS has told
+	callerARN string           // "" until AWS has told
+	gates     map[string]*gate // by region of STS
 }
 
 // LoadConfig finds credentials, region and endpoints the way every AWS tool
@@ -143,6 +144,7 @@ func New(cfg Config) *Client {
 		}),
 		putTimeout: cmp.Or(cfg.PutTimeout, DefaultPutTimeout),
 		requests:   sync.Pool{New: func() any { return &request{} }},
+		gates:      map[string]*gate{},
 		endpoints:  awss3.NewFromConfig(awsCfg).Options(),
 	}
 	c.caller = &chain{cfg.AWS.Credentials}

@@ -50,7 +50,7 @@ func (c *Client) Open(d auditdrain.Drain, opts Options) (*Destination, error) {
 	if d.ID != "" {
 		name = "auditdrain-" + d.ID
 	}
-	dest, err := c.open(d, name, sessionDuration, iam.GrantFor(d.Delivery).SessionPolicy())
+	dest, err := c.open(d, name, sessionDuration, iam.GrantFor(d.Delivery).SessionPolicy(), !opts.Test)
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +60,8 @@ func (c *Client) Open(d auditdrain.Drain, opts Options) (*Destination, error) {
 }
 
 // open returns a destination whose session has that name, duration and policy.
-func (c *Client) open(d auditdrain.Drain, name string, duration time.Duration, policy string) (*Destination, error) {
+// queue says that asking for one waits its turn.
+func (c *Client) open(d auditdrain.Drain, name string, duration time.Duration, policy string, queue bool) (*Destination, error) {
 	role, ok := auditdrain.ParseRoleARN(d.Delivery.RoleARN)
 	if !ok {
 		return nil, auditdrain.Errorf(auditdrain.CodeBadRequest, "delivery.roleArn: %q is not an IAM role ARN", d.Delivery.RoleARN)
@@ -85,7 +86,10 @@ func (c *Client) open(d auditdrain.Drain, name string, duration time.Duration, p
 		keys:       &signingKeys{},
 		owner:      role.Account,
 		sessionARN: fmt.Sprintf("arn:%s:sts::%s:assumed-role/%s/%s", role.Partition, role.Account, role.Name, name),
-		session: newSession(c.serverNow, func(ctx context.Context) (aws.Credentials, error) {
+		session: newSession(c.serverNow, func(ctx context.Context, early bool) (aws.Credentials, error) {
+			if queue {
+				return c.assumeForDelivery(ctx, early, region, in)
+			}
 			return c.assumeRole(ctx, c.caller, region, in)
 		}),
 	}, nil
@@ -130,10 +134,18 @@ func (c *Client) endpoint(d auditdrain.Delivery) (url.URL, error) {
 // Close forgets the session. Writes under way may finish.
 func (d *Destination) Close() { d.session.forget() }
 
+// SessionExpiry is when the session ends that writes are made with, zero if
+// there is none.
+func (d *Destination) SessionExpiry() time.Time { return d.session.expiry() }
+
 // Put writes e's object and returns when S3 has confirmed it, or when it
 // was there already. It may be repeated after any error: the bytes are the
-// same. Its errors are *Error. An expired session and a clock that differs
-// from S3's are mended here, once a call.
+// same. Its errors are *Error. A session that has expired or was revoked and
+// a clock that differs from S3's are mended here, once a call.
+//
+// The first write, and any after a session's end, waits for a new session as
+// long as ctx lets it: thousands may want one. Each call to STS and each
+// attempt to write has a time of its own (Config).
 func (d *Destination) Put(ctx context.Context, e auditdrain.Event) (auditdrain.PutResult, error) {
 	key := d.delivery.ObjectKey(e, d.test)
 	body := d.delivery.ObjectBody(e)
@@ -156,10 +168,17 @@ func (d *Destination) Put(ctx context.Context, e auditdrain.Event) (auditdrain.P
 			if unconditional {
 				d.unconditional.Store(true)
 			}
+			d.session.permitted(creds)
 			return auditdrain.PutResult{Key: key, Unconditional: unconditional}, nil
 		case existed:
+			d.session.permitted(creds)
 			return auditdrain.PutResult{Key: key, Existed: true}, nil
 		case sessionRefused:
+			d.session.drop(creds)
+		case denied:
+			if mended || !d.session.doubtful(creds) {
+				return auditdrain.PutResult{}, answer
+			}
 			d.session.drop(creds)
 		case clockSkewed:
 			d.client.adjustClock(answer)
@@ -181,6 +200,7 @@ const (
 	existed                       // 412 on our condition
 	notImplemented                // 501, perhaps because of our condition
 	sessionRefused                // a new session may help
+	denied                        // the same, but mostly it is for a person to mend
 	clockSkewed                   // signing with the server's clock may help
 )
 
@@ -210,6 +230,8 @@ func (d *Destination) put(ctx context.Context, creds aws.Credentials, key string
 	switch answer.Answer.Code {
 	case "ExpiredToken", "InvalidToken", "InvalidAccessKeyId", "TokenRefreshRequired":
 		return sessionRefused, answer
+	case "AccessDenied":
+		return denied, answer
 	case "RequestTimeTooSkewed":
 		return clockSkewed, answer
 	}

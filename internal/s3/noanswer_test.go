@@ -283,8 +283,8 @@ func TestSessionOverTime(t *testing.T) {
 				t.Errorf("%s: %s", call.Op, call.Code)
 			}
 		}
-		if n := len(w.calls.All("AssumeRole")); n != 8 { // every 50 minutes
-			t.Errorf("%d sessions in six hours, want 8", n)
+		if n := len(w.calls.All("AssumeRole")); n < 8 || n > 9 { // every 40 or 50 minutes
+			t.Errorf("%d sessions in six hours, want 8 or 9", n)
 		}
 	})
 }

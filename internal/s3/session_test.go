@@ -20,7 +20,7 @@ type fakeSTS struct {
 	err   error
 }
 
-func (f *fakeSTS) assume(ctx context.Context) (aws.Credentials, error) {
+func (f *fakeSTS) assume(ctx context.Context, _ bool) (aws.Credentials, error) {
 	f.mu.Lock()
 	f.calls++
 	n, delay, err := f.calls, f.delay, f.err
@@ -67,7 +67,9 @@ func sessionTest(t *testing.T, name string, f func(t *testing.T, s *session, sts
 	t.Run(name, func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			fake := &fakeSTS{delay: time.Second}
-			f(t, newSession(time.Now, fake.assume), fake)
+			s := newSession(time.Now, fake.assume)
+			s.spread = func() time.Duration { return 0 }
+			f(t, s, fake)
 		})
 	})
 }
@@ -227,7 +229,7 @@ func TestSession(t *testing.T) {
 
 	sessionTest(t, "credentials that do not expire", func(t *testing.T, s *session, _ *fakeSTS) {
 		calls := 0
-		s.assume = func(context.Context) (aws.Credentials, error) {
+		s.assume = func(context.Context, bool) (aws.Credentials, error) {
 			calls++
 			return aws.Credentials{AccessKeyID: "user", SecretAccessKey: "secret"}, nil
 		}
@@ -244,7 +246,7 @@ func TestSession(t *testing.T) {
 	sessionTest(t, "a refresh that brings nothing new", func(t *testing.T, s *session, _ *fakeSTS) {
 		calls := 0
 		creds := aws.Credentials{AccessKeyID: "role", SecretAccessKey: "secret", CanExpire: true, Expires: time.Now().Add(time.Hour)}
-		s.assume = func(context.Context) (aws.Credentials, error) {
+		s.assume = func(context.Context, bool) (aws.Credentials, error) {
 			calls++
 			return creds, nil
 		}

@@ -43,7 +43,7 @@ func (c *chain) drop(aws.Credentials) {
 // writerRole returns a session of the configured writer role, unless own is
 // one already: a role need not be allowed to assume itself.
 func (c *Client) writerRole(arn string, own identity) *session {
-	return newSession(c.serverNow, func(ctx context.Context) (aws.Credentials, error) {
+	return newSession(c.serverNow, func(ctx context.Context, _ bool) (aws.Credentials, error) {
 		ctx, cancel := context.WithTimeout(ctx, c.stsTimeout)
 		defer cancel()
 		// Should this fail, AssumeRole says why.
@@ -140,6 +140,48 @@ func (c *Client) getCallerIdentity(ctx context.Context, who identity) (arn strin
 	return arn, err
 }
 
+// assumeForDelivery assumes a role in a region in its turn among all
+// deliveries. Calls that people wait for do not queue behind them.
+func (c *Client) assumeForDelivery(ctx context.Context, early bool, region string, in *sts.AssumeRoleInput) (aws.Credentials, error) {
+	g := c.gate(region)
+	var turn pass
+	if early {
+		var free bool
+		if turn, free = g.tryEnter(); !free {
+			return aws.Credentials{}, errNotNow
+		}
+	} else {
+		var err error
+		if turn, err = g.enter(ctx); err != nil {
+			return aws.Credentials{}, err
+		}
+	}
+	result := unanswered
+	defer func() { g.leave(turn, result) }()
+	creds, err := c.assumeRole(ctx, c.caller, region, in)
+	e, isAnswer := errors.AsType[*Error](err)
+	switch {
+	case isAnswer && e.Class() == auditdrain.Throttled:
+		result = throttled
+	case err == nil || isAnswer && e.Answer.HTTPStatus != 0:
+		result = answered
+	}
+	return creds, err
+}
+
+// gate is where calls to a region's STS queue: one that hangs, in another
+// partition, holds up no other.
+func (c *Client) gate(region string) *gate {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	g := c.gates[region]
+	if g == nil {
+		g = newGate()
+		c.gates[region] = g
+	}
+	return g
+}
+
 // assumeRole assumes a role in a region, "" meaning our own.
 func (c *Client) assumeRole(ctx context.Context, who identity, region string, in *sts.AssumeRoleInput) (creds aws.Credentials, err error) {
 	err = c.call(ctx, "AssumeRole", aws.ToString(in.RoleArn), who, func(ctx context.Context, opts func(*sts.Options)) error {
@@ -203,13 +245,17 @@ func (c *Client) call(ctx context.Context, operation, roleARN string, who identi
 		switch {
 		case mended:
 			return e
-		case e.Answer.Code == "ExpiredToken":
+		case ourTokenRefused[e.Answer.Code]:
 			who.drop(creds)
 		case !clockRefused(e, rec.signedAt):
 			return e
 		}
 	}
 }
+
+// ourTokenRefused are the codes by which STS says that the caller's own
+// credentials are no good any more: they have expired, or were rotated.
+var ourTokenRefused = map[string]bool{"ExpiredToken": true, "ExpiredTokenException": true, "InvalidClientTokenId": true}
 
 // clockRefused reports whether STS has refused a signature because of its
 // time. STS's code for that is the one for a wrong signature, so it takes a

@@ -74,7 +74,7 @@ var rehearsalBody = []byte("This object was not meant to be written: auditdrain 
 func (c *Client) Rehearse(d auditdrain.Drain) (func(ctx context.Context, delivery auditdrain.Delivery, key string) error, error) {
 	grant := iam.GrantFor(d.Delivery)
 	grant.Prefix, grant.ObjectACL = "", true
-	dest, err := c.open(d, probeSession, probeDuration, grant.SessionPolicy())
+	dest, err := c.open(d, probeSession, probeDuration, grant.SessionPolicy(), false)
 	if err != nil {
 		return nil, err
 	}
