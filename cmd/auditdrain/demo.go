@@ -18,6 +18,7 @@ import (
 
 	"github.com/auditdrain/auditdrain"
 	"github.com/auditdrain/auditdrain/client"
+	"github.com/auditdrain/auditdrain/internal/s3"
 )
 
 // demoSettings are what demo can be told.
@@ -98,6 +99,8 @@ func demo(ctx context.Context, set demoSettings, out, errOut io.Writer) error {
 			writerRoleARN:   demoWriterRole,
 			unsafeRoles:     "warn",
 			retain:          168 * time.Hour,
+			putTimeout:      s3.DefaultPutTimeout,
+			stsTimeout:      s3.DefaultSTSTimeout,
 			shutdownTimeout: 30 * time.Second,
 		}, slog.New(slog.NewTextHandler(errOut, &slog.HandlerOptions{Level: slog.LevelWarn})), func(in *instance) { started <- in })
 	})

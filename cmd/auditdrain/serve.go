@@ -46,6 +46,8 @@ type settings struct {
 	perDrainMetrics bool
 	notifyURL       string
 	notifyDelay     time.Duration
+	putTimeout      time.Duration
+	stsTimeout      time.Duration
 	shutdownTimeout time.Duration
 	debugListen     string
 }
@@ -84,6 +86,8 @@ needs AUDITDRAIN_NOTIFY_SECRET: whsec_ and the output of openssl rand -base64 32
 	f.BoolVar(&set.perDrainMetrics, "per-drain-metrics", false, "add series of each drain to /metrics, about ten")
 	f.StringVar(&set.notifyURL, "notify-url", "", "`URL` of the operator's webhook, https or on this machine, which is told of drains that become errored, recover, fall behind and catch up")
 	f.DurationVar(&set.notifyDelay, "notify-delay", 15*time.Minute, "how long a drain's oldest event may wait before the webhook is told; 0s: it never is")
+	f.DurationVar(&set.putTimeout, "put-timeout", s3.DefaultPutTimeout, "how long one attempt to write an object may take; then it is repeated")
+	f.DurationVar(&set.stsTimeout, "sts-timeout", s3.DefaultSTSTimeout, "how long one call to STS may take; then it is repeated")
 	f.DurationVar(&set.shutdownTimeout, "shutdown-timeout", 30*time.Second, "how long a shutdown may take")
 	f.StringVar(&set.debugListen, "debug-listen", "", "loopback `address` that Go's profiles (pprof) are served on; without it, nowhere")
 	_ = cmd.RegisterFlagCompletionFunc("log-format", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
@@ -123,6 +127,12 @@ func (set settings) validate() error {
 	}
 	if set.notifyDelay < 0 {
 		return usagef("--notify-delay: %s is not allowed: use 0s or more", set.notifyDelay)
+	}
+	if set.putTimeout <= 0 {
+		return usagef("--put-timeout: %s is not allowed: use more than 0s", set.putTimeout)
+	}
+	if set.stsTimeout <= 0 {
+		return usagef("--sts-timeout: %s is not allowed: use more than 0s", set.stsTimeout)
 	}
 	if set.shutdownTimeout <= 0 {
 		return usagef("--shutdown-timeout: %s is not allowed: use more than 0s", set.shutdownTimeout)
@@ -179,6 +189,8 @@ func serve(ctx context.Context, set settings, log *slog.Logger, started func(*in
 		AWS:           aws,
 		Namespace:     auditdrain.Namespace(set.namespace),
 		WriterRoleARN: set.writerRoleARN,
+		PutTimeout:    set.putTimeout,
+		STSTimeout:    set.stsTimeout,
 	})
 	defer client.Close()
 	in := newInstance(set, log, store, client, operator, notifySecrets)

@@ -96,6 +96,8 @@ func TestUsage(t *testing.T) {
 		"retain":           {args: []string{"--retain", "1week"}, stderr: `invalid argument "1week" for "--retain" flag`},
 		"retain variable":  {env: []string{"AUDITDRAIN_RETAIN=1week"}, stderr: `AUDITDRAIN_RETAIN: invalid value "1week"`},
 		"log format":       {args: []string{"--log-format", "xml"}, stderr: `--log-format: "xml" is not allowed: use text or json`},
+		"put timeout":      {args: []string{"--put-timeout", "0s"}, stderr: "--put-timeout: 0s is not allowed: use more than 0s"},
+		"sts timeout":      {args: []string{"--sts-timeout", "-1s"}, stderr: "--sts-timeout: -1s is not allowed: use more than 0s"},
 		"shutdown timeout": {args: []string{"--shutdown-timeout", "0s"}, stderr: "--shutdown-timeout: 0s is not allowed"},
 		"notify URL":       {args: []string{"--notify-url", "http://hooks.example.com/"}, stderr: `--notify-url: "http://hooks.example.com/" is not allowed: use https, or http on this machine`},
 		"notify delay":     {args: []string{"--notify-delay", "-1s"}, stderr: "--notify-delay: -1s is not allowed: use 0s or more"},
