@@ -1,6 +1,7 @@
 package s3
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -9,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"strings"
 	"sync"
@@ -314,6 +316,61 @@ func TestPlain(t *testing.T) {
 	for _, tt := range tests {
 		if got := plain(tt.err); got != tt.want {
 			t.Errorf("%v:\n got %s\nwant %s", tt.err, got, tt.want)
+		}
+	}
+}
+
+// What keeps a write from being answered is told as plainly as for STS.
+func TestPutNoAnswer(t *testing.T) {
+	tcp := func(err error) error {
+		return &net.OpError{Op: "dial", Net: "tcp", Addr: &net.TCPAddr{IP: net.IPv4(10, 0, 0, 1), Port: 443}, Err: err}
+	}
+	failing := func(err error) func(context.Context) (net.Conn, error) {
+		return func(context.Context) (net.Conn, error) { return nil, err }
+	}
+	answering := func(answer string) func(context.Context) (net.Conn, error) {
+		return func(context.Context) (net.Conn, error) {
+			client, server := net.Pipe()
+			go func() {
+				defer server.Close()
+				if r, err := http.ReadRequest(bufio.NewReader(server)); err == nil {
+					_, _ = io.Copy(io.Discard, r.Body)
+					_, _ = io.WriteString(server, answer)
+				}
+			}()
+			return client, nil
+		}
+	}
+	for _, tt := range []struct {
+		dial  func(context.Context) (net.Conn, error)
+		proxy string
+		want  string
+	}{
+		{failing(tcp(os.NewSyscallError("connect", syscall.ECONNREFUSED))), "", "cannot connect to the server at 10.0.0.1:443: connection refused"},
+		{failing(tcp(os.NewSyscallError("connect", syscall.ECONNREFUSED))), "http://10.0.0.1:443", "cannot connect to the proxy at 10.0.0.1:443: connection refused"},
+		{failing(tcp(&net.DNSError{Name: "h.example", Err: "no such host", IsNotFound: true})), "", "DNS knows no host h.example"},
+		{failing(tcp(os.ErrDeadlineExceeded)), "", "timed out while connecting to the server at 10.0.0.1:443"},
+		{answering(""), "", "the connection broke off (EOF)"},
+		{answering("HTTP/1.1 2"), "", "the connection broke off (unexpected EOF)"},
+		{answering("SSH-2.0-x\r\n"), "", `malformed answer: it begins with "SSH-2.0-x", which is not HTTP/1.1`},
+		{failing(errors.New("unused")), "ftp://p", `proxy ftp://p: "ftp" is not a kind of proxy that is known here: use http, https or socks5`},
+	} {
+		w := newWorld(t)
+		c := w.client(t)
+		d := mustOpen(t, c)
+		if _, err := d.session.credentials(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		c.transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) { return tt.dial(ctx) }
+		c.transport.Proxy = func(*http.Request) (*url.URL, error) {
+			if tt.proxy == "" {
+				return nil, nil
+			}
+			return url.Parse(tt.proxy)
+		}
+		e := putError(t, t.Context(), d)
+		if e.Answer.Message != tt.want || e.Answer.Operation != "PutObject" || e.Answer.Host == "" || e.Answer.Key == "" || e.Class() != auditdrain.Transient {
+			t.Errorf("%+v (%v), want %s", e.Answer, e.Class(), tt.want)
 		}
 	}
 }
