@@ -39,6 +39,9 @@ func newMetrics() *metrics {
 	}
 	m.written = m.deliveries.WithLabelValues("written")
 	m.existed = m.deliveries.WithLabelValues("existed")
+	for _, class := range []auditdrain.FailureClass{auditdrain.Transient, auditdrain.Throttled, auditdrain.Blocked} {
+		m.failures.WithLabelValues(class.String()) // there from the start, so that a rate sees the first one
+	}
 	return m
 }
 

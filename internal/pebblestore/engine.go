@@ -33,6 +33,10 @@ type engine struct {
 	drains     map[string]*drainPos   // by ID
 	teamDrains map[string][]*drainPos // by team
 
+	// looked are teams by ID and slug, and tokens by hash, that were looked up
+	// before. It is written with catalog held, at least for reading.
+	looked sync.Map
+
 	saving sync.Mutex
 	saves  uint64 // calls of SaveProgress
 

@@ -51,25 +51,47 @@ func (s *Store) CreateTeam(ctx context.Context, t auditdrain.Team) error {
 
 // Team returns a team by ID or slug, or CodeNotFound.
 func (s *Store) Team(ctx context.Context, idOrSlug string) (auditdrain.Team, error) {
+	if t, ok := recall[auditdrain.Team](s, idOrSlug); ok {
+		return t, nil
+	}
 	return read(ctx, s, "look up team", func(e *engine) (t auditdrain.Team, err error) {
 		e.catalog.RLock()
 		defer e.catalog.RUnlock()
 		found, err := e.getJSON(key(teamPrefix, idOrSlug), &t)
-		if found || err != nil {
-			return t, err
-		}
-		id, err := e.get(key(slugPrefix, idOrSlug))
-		if err != nil {
-			return t, err
-		}
-		if id != nil {
-			found, err = e.getJSON(key(teamPrefix, string(id)), &t)
-		}
 		if err == nil && !found {
-			err = noTeam(idOrSlug)
+			var id []byte
+			if id, err = e.get(key(slugPrefix, idOrSlug)); id != nil {
+				found, err = e.getJSON(key(teamPrefix, string(id)), &t)
+			}
 		}
-		return t, err
+		switch {
+		case err != nil:
+			return t, err
+		case !found:
+			return t, noTeam(idOrSlug)
+		}
+		e.looked.Store(idOrSlug, t) // teams stay as they are
+		return t, nil
 	})
+}
+
+// recall returns what an earlier look-up has found: every request asks for its
+// token and its team, and need not wait for who writes to the catalog. It
+// fails once the store is closed or its disk has failed.
+func recall[T any](s *Store, name any) (found T, ok bool) {
+	e := s.engine.Load()
+	if e.disk.err() != nil || !e.use.TryRLock() {
+		return found, false
+	}
+	defer e.use.RUnlock()
+	if e.closed {
+		return found, false
+	}
+	v, ok := e.looked.Load(name)
+	if !ok {
+		return found, false
+	}
+	return v.(T), true
 }
 
 func noTeam(idOrSlug string) error {
@@ -135,6 +157,9 @@ func (e *engine) requireTeam(id string) error {
 // TokenByHash returns the token with this hash, expired or not, or
 // CodeNotFound. The hash is compared in constant time.
 func (s *Store) TokenByHash(ctx context.Context, h auditdrain.TokenHash) (auditdrain.Token, error) {
+	if t, ok := recall[auditdrain.Token](s, h); ok {
+		return t, nil
+	}
 	return read(ctx, s, "look up token", func(e *engine) (auditdrain.Token, error) {
 		e.catalog.RLock()
 		defer e.catalog.RUnlock()
@@ -158,7 +183,11 @@ func (s *Store) TokenByHash(ctx context.Context, h auditdrain.TokenHash) (auditd
 			return auditdrain.Token{}, err
 		}
 		t := auditdrain.Token{Hash: h}
-		return t, json.Unmarshal(v, &t)
+		if err := json.Unmarshal(v, &t); err != nil {
+			return t, err
+		}
+		e.looked.Store(h, t) // until DeleteToken, which waits for catalog
+		return t, nil
 	})
 }
 
@@ -211,6 +240,10 @@ func (s *Store) DeleteToken(ctx context.Context, teamID, id string) error {
 		if !found || teamID != "" && t.TeamID != teamID {
 			return auditdrain.Errorf(auditdrain.CodeNotFound, "there is no token %q", id)
 		}
+		if _, err := hex.Decode(t.Hash[:], hash); err != nil {
+			return err
+		}
+		e.looked.Delete(t.Hash)
 		return e.commitDelete(tokenKey, key(tokenIDPrefix, id))
 	})
 }
