@@ -124,9 +124,11 @@ func testTokens(f *fixture) {
 	f.must(f.DeleteToken(f.ctx, "a", "t1"))
 	f.wantCode(f.DeleteToken(f.ctx, "a", "t1"), auditdrain.CodeNotFound)
 	f.must(f.DeleteToken(f.ctx, "", "t2"))
+	_, err := f.TokenByHash(f.ctx, b.Hash) // which has been looked up before
+	f.wantCode(err, auditdrain.CodeNotFound)
 	f.reopen()
 	list("", op, a1)
-	_, err := f.TokenByHash(f.ctx, b.Hash)
+	_, err = f.TokenByHash(f.ctx, b.Hash)
 	f.wantCode(err, auditdrain.CodeNotFound)
 	f.must(f.CreateToken(f.ctx, b)) // its ID and hash are free again
 }
