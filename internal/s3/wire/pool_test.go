@@ -5,11 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -223,27 +223,23 @@ func TestPoolTurns(t *testing.T) {
 	})
 }
 
+// tracked is a connection that counts itself.
+type tracked struct {
+	*net.TCPConn
+	closed func()
+}
+
+func (c tracked) Close() error {
+	c.closed()
+	return c.TCPConn.Close()
+}
+
 // Many at once, on connections that fail now and then: nobody gets another's
 // answer, there are never too many connections, and none is lost count of.
 func TestPoolStorm(t *testing.T) {
-	var open, most int
-	var mu sync.Mutex
 	s := newServer(t, func(_ int, c net.Conn, in *bufio.Reader) {
-		mu.Lock()
-		open++
-		most = max(most, open)
-		mu.Unlock()
-		defer func() {
-			mu.Lock()
-			open--
-			mu.Unlock()
-		}()
 		for {
-			r, err := http.ReadRequest(in)
-			if err != nil {
-				return
-			}
-			body, err := io.ReadAll(r.Body)
+			_, body, err := readRequest(in)
 			if err != nil {
 				return
 			}
@@ -258,7 +254,19 @@ func TestPoolStorm(t *testing.T) {
 			}
 		}
 	})
-	c := newClient(t)
+	var open, most atomic.Int64
+	c := newClient(t, func(transport *http.Transport) {
+		transport.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			conn, err := new(net.Dialer).DialContext(ctx, network, addr)
+			if err != nil {
+				return nil, err
+			}
+			n := open.Add(1)
+			for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
+			}
+			return tracked{conn.(*net.TCPConn), sync.OnceFunc(func() { open.Add(-1) })}, nil
+		}
+	})
 	var wg sync.WaitGroup
 	for i := range 32 {
 		wg.Go(func() {
@@ -282,7 +290,7 @@ func TestPoolStorm(t *testing.T) {
 	wg.Wait()
 	c.Close()
 	wantNothing(t, c)
-	if most > testOptions.MaxPerHost+8 { // a closed one can still be open at the other side
-		t.Errorf("%d connections at once", most)
+	if most.Load() > int64(testOptions.MaxPerHost) || open.Load() != 0 {
+		t.Errorf("%d connections at once, %d left open", most.Load(), open.Load())
 	}
 }
