@@ -15,7 +15,8 @@
 // and no more than its share while others wait. A write that takes long no
 // longer counts (see overdueAfter): so a destination that hangs holds the
 // writes of its own window, and keeps nobody else from a worker for more than
-// a moment. A drain without work has no goroutine.
+// a moment. A drain without work has no
+// goroutine.
 package deliver
 
 import (
@@ -101,8 +102,7 @@ type Deliverer struct {
 	log           *slog.Logger
 	grace         time.Duration
 	most          int // writes of one drain under way
-	line          line
-	workers       sync.WaitGroup
+	line          *line
 	metrics       *metrics
 
 	mu         sync.RWMutex
@@ -138,7 +138,7 @@ func New(store Store, drains Drains, open OpenFunc, opts Options) *Deliverer {
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
-	d := &Deliverer{
+	return &Deliverer{
 		store:         store,
 		drains:        drains,
 		open:          open,
@@ -147,6 +147,7 @@ func New(store Store, drains Drains, open OpenFunc, opts Options) *Deliverer {
 		log:           opts.Log,
 		grace:         opts.Grace,
 		most:          opts.Window,
+		line:          newLine(opts.InFlight),
 		metrics:       newMetrics(),
 		byID:          map[string]*drain{},
 		byTeam:        map[string][]*drain{},
@@ -155,9 +156,6 @@ func New(store Store, drains Drains, open OpenFunc, opts Options) *Deliverer {
 		dirtyNow:      make(chan struct{}, 1),
 		urgentNow:     make(chan struct{}, 1),
 	}
-	d.line.places = opts.InFlight
-	d.line.start = func(dr *drain) { d.workers.Go(func() { work(dr) }) }
-	return d
 }
 
 // Wake says that a team has new durable events. It does not block.
@@ -230,7 +228,7 @@ func (d *Deliverer) Run(ctx context.Context) error {
 		dr.stop()
 	}
 	grace := time.AfterFunc(d.grace, abort)
-	d.workers.Wait()
+	d.line.close()
 	grace.Stop()
 	stopHelpers()
 	helpers.Wait()

@@ -113,28 +113,27 @@ func (d *drain) hasWork(l *lane) bool {
 	return l.readable() || len(l.queue) > 0 && (l.queue[0].begun || len(l.pending) < 4*d.most)
 }
 
-// work is a worker: it carries events of d, then of whichever drain's turn it
-// is, until nobody is in the line.
-func work(d *drain) {
-	for d != nil {
-		d.arrive()
-		for {
-			f := d.next()
-			if f == nil {
-				break
-			}
-			put, err := d.dest.Put(d.ctx, f.ev.Event)
-			if !d.settle(f, put, err) {
-				d.leave(false)
-				return // its place has been given to another
-			}
-			if d.line.crowded() && d.surplus() {
-				break
-			}
+// serve is a worker's stay: it carries events until there are no more, or
+// others wait who have fewer workers. It returns whose turn it is then; if
+// nobody's, the worker holds no place any more.
+func (d *drain) serve() (next *drain) {
+	d.arrive()
+	for {
+		f := d.next()
+		if f == nil {
+			break
 		}
-		d.leave(true)
-		d = d.line.next()
+		put, err := d.dest.Put(d.ctx, f.ev.Event)
+		if !d.settle(f, put, err) {
+			d.leave(false)
+			return nil // its place has been given to another
+		}
+		if d.line.crowded() && d.surplus() {
+			break
+		}
 	}
+	d.leave(true)
+	return d.line.next()
 }
 
 func (d *drain) arrive() {

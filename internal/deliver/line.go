@@ -3,20 +3,80 @@ package deliver
 import (
 	"sync"
 	"sync/atomic"
+	"time"
+)
+
+const (
+	// mostResting workers without a drain stay for restFor, with the stacks
+	// that they have grown: where events come one by one to thousands of
+	// drains, to grow them anew would be a tenth of what delivery costs.
+	mostResting = 256
+	restFor     = time.Second
 )
 
 // line is where drains wait for a worker when all places are taken. There is
 // one place for each write that may be under way, besides those that are
 // overdue. Whoever wants one stands at the end, once: so drains take turns.
 type line struct {
-	places int          // in all
+	places int // in all
+	serve  func(d *drain) (next *drain)
 	wanted atomic.Int64 // drains that have a worker or wait for one
 	length atomic.Int64 // of queue, readable without the lock
-	start  func(*drain) // starts a worker
+
+	workers sync.WaitGroup
+	resting atomic.Int64
+	hand    chan *drain   // to a worker that rests
+	closed  chan struct{} // when none shall rest any more
 
 	mu    sync.Mutex
 	taken int
 	queue fifo[*drain]
+}
+
+func newLine(places int) *line {
+	return &line{places: places, serve: (*drain).serve, hand: make(chan *drain), closed: make(chan struct{})}
+}
+
+// close waits for all workers to end. Nobody may join any more.
+func (l *line) close() {
+	close(l.closed)
+	l.workers.Wait()
+}
+
+// start has a worker come to d, for which a place is taken.
+func (l *line) start(d *drain) {
+	select {
+	case l.hand <- d:
+	default: // none rests
+		l.workers.Go(func() { l.work(d) })
+	}
+}
+
+// work is a worker: it carries events of d, then of whichever drain's turn it
+// is, until nobody has wanted it for a while.
+func (l *line) work(d *drain) {
+	for d != nil {
+		if d = l.serve(d); d == nil {
+			d = l.rest()
+		}
+	}
+}
+
+// rest waits for a drain, and returns nil if none comes.
+func (l *line) rest() *drain {
+	defer l.resting.Add(-1)
+	if l.resting.Add(1) > mostResting {
+		return nil
+	}
+	enough := time.NewTimer(restFor)
+	defer enough.Stop()
+	select {
+	case d := <-l.hand:
+		return d
+	case <-enough.C:
+	case <-l.closed:
+	}
+	return nil
 }
 
 // join has a worker come to d, now or when it is d's turn. d must not be in
