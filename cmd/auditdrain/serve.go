@@ -300,7 +300,7 @@ func (in *instance) run(ctx context.Context, listener net.Listener) error {
 		IdleTimeout:       2 * time.Minute,
 		ErrorLog:          slog.NewLogLogger(in.log.Handler(), slog.LevelDebug),
 	}
-	storing := start(ctx, func(ctx context.Context) error { return in.store.Run(ctx, func() { in.wakeAll(ctx) }) })
+	storing := start(ctx, func(ctx context.Context) error { return in.store.Run(ctx, in.deliverer.SaveAgain) })
 	serving := start(ctx, func(context.Context) error { return server.Serve(listener) })
 	committing := start(ctx, in.committer.Run)
 	delivering := start(ctx, in.deliverer.Run)
@@ -339,18 +339,6 @@ func (in *instance) run(ctx context.Context, listener net.Listener) error {
 		in.log.Info("stopped")
 	}
 	return err
-}
-
-// wakeAll has deliveries look at their cursors, which may have gone back: what
-// was delivered last would be shown as undelivered until there are new events.
-func (in *instance) wakeAll(ctx context.Context) {
-	teams, err := in.store.Teams(ctx)
-	if err != nil {
-		in.log.Error("teams could not be read; their deliveries go on with their next events", "err", err)
-	}
-	for _, team := range teams {
-		in.deliverer.Wake(team.ID)
-	}
 }
 
 // trim removes delivered events that are old enough, until ctx ends.

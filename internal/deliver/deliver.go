@@ -111,7 +111,8 @@ type Deliverer struct {
 	changed    map[string]bool // drain IDs: created, changed or deleted
 	changedNow chan struct{}
 
-	flushing  sync.Mutex // held during saveDirty
+	flushing  sync.Mutex // held during saveDirty, guards saved
+	saved     bool       // the last time
 	saving    sync.Mutex // guards dirty
 	dirty     []*drain
 	dirtyNow  chan struct{}
@@ -155,6 +156,7 @@ func New(store Store, drains Drains, open OpenFunc, opts Options) *Deliverer {
 		changedNow:    make(chan struct{}, 1),
 		dirtyNow:      make(chan struct{}, 1),
 		urgentNow:     make(chan struct{}, 1),
+		saved:         true,
 	}
 }
 

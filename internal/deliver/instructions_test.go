@@ -227,6 +227,31 @@ func TestWhatCannotBeSavedIsSavedLater(t *testing.T) {
 	})
 }
 
+// TestWhatTheStoreHasLostIsSavedAgain: a store that was opened anew has what a
+// crash would have left, and nobody may have news for a drain that is done.
+func TestWhatTheStoreHasLostIsSavedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.addDrain("d1", "a")
+		w.addEvents("a", 100)
+		d, stop := startDeliverer(t, w, Options{})
+		defer stop()
+		time.Sleep(time.Minute)
+		saved := w.state("d1")
+		if saved.Cursor != 100 {
+			t.Fatalf("cursor %d, want 100", saved.Cursor)
+		}
+		w.mu.Lock()
+		w.states["d1"] = auditdrain.DeliveryState{DrainID: "d1", Cursor: 60}
+		w.mu.Unlock()
+		d.SaveAgain()
+		time.Sleep(time.Second)
+		if got := w.state("d1"); got.Cursor != 100 || got.Delivered != saved.Delivered {
+			t.Errorf("state %+v, want again %+v", got, saved)
+		}
+	})
+}
+
 // TestDrainsTakeTurns: with fewer places than drains, all go on at the same
 // pace.
 func TestDrainsTakeTurns(t *testing.T) {

@@ -89,8 +89,11 @@ func (d *Deliverer) saveSome(ctx context.Context, drains []*drain) {
 		progress[i] = dr.snapshot()
 	}
 	gone, err := d.store.SaveProgress(ctx, progress)
+	if err != nil && d.saved {
+		d.log.Error("delivery states could not be saved; will try again until they can", "drains", len(drains), "err", err)
+	}
+	d.saved = err == nil
 	if err != nil {
-		d.log.Error("delivery states could not be saved; will try again", "drains", len(drains), "err", err)
 		for i, dr := range drains {
 			dr.notSaved(progress[i].Attempts)
 		}
@@ -103,6 +106,16 @@ func (d *Deliverer) saveSome(ctx context.Context, drains []*drain) {
 		if dr.tell(progress[i].State) {
 			d.statusChanged(dr.config.ID)
 		}
+	}
+}
+
+// SaveAgain stores the states of all drains anew: the store may have lost the
+// latest, as after a crash. It does not block.
+func (d *Deliverer) SaveAgain() {
+	for _, dr := range d.snapshot() {
+		dr.mu.Lock()
+		dr.touch()
+		dr.mu.Unlock()
 	}
 }
 
