@@ -168,7 +168,7 @@ func serve(ctx context.Context, set settings, log *slog.Logger, started func(*in
 	}
 	defer func() {
 		if closeErr := store.Close(); err == nil && closeErr != nil {
-			err = fmt.Errorf("close store: %w", closeErr)
+			err = closeErr
 		}
 	}()
 	operator, err := operatorToken(givenToken, set.data, log)

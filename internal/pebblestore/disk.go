@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"sync"
@@ -51,8 +52,8 @@ type disk struct {
 	failure error // written before failed is closed
 }
 
-func newDisk(fs vfs.FS, log *slog.Logger, retry time.Duration) *disk {
-	return &disk{FS: fs, log: log, retry: retry, full: make(chan struct{}), failed: make(chan struct{})}
+func newDisk(fsys vfs.FS, log *slog.Logger, retry time.Duration) *disk {
+	return &disk{FS: fsys, log: log, retry: retry, full: make(chan struct{}), failed: make(chan struct{})}
 }
 
 // fail ends the disk.
@@ -135,7 +136,7 @@ func (d *disk) once(op func() error) error {
 func (d *disk) write(what, name string, op func() error) {
 	err := d.once(op)
 	if err != nil && d.err() == nil && isFullError(err) {
-		d.wait(fmt.Errorf("%s %s: %w", what, name, err))
+		d.wait(described(what, name, err))
 		for isFullError(err) {
 			select {
 			case <-time.After(d.retry):
@@ -158,9 +159,17 @@ func (d *disk) sync(what, name string, op func() error) { d.mustNot(what, name, 
 // mustNot is what becomes of a write that has failed.
 func (d *disk) mustNot(what, name string, err error) {
 	if err != nil {
-		d.fail(fmt.Errorf("%s %s: %w", what, name, err))
+		d.fail(described(what, name, err))
 		halt()
 	}
+}
+
+// described says what has failed. The operating system's errors mostly do.
+func described(what, name string, err error) error {
+	if pathErr := (*fs.PathError)(nil); errors.As(err, &pathErr) {
+		return err
+	}
+	return fmt.Errorf("%s %s: %w", what, name, err)
 }
 
 func (d *disk) open(what, name string, op func() (vfs.File, error)) (vfs.File, error) {
