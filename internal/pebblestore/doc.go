@@ -17,14 +17,25 @@
 //
 // # When the disk fails
 //
-// The first write that the disk refuses ends the store: nothing more is
-// written, every call, also those in progress, returns an *auditdrain.Error
-// with CodeUnavailable, Failed is closed and Err tells the cause. It is not
-// known then whether the writes in progress took place; nothing of them was
-// confirmed. The process should end and be started again: opening the
-// directory finds every batch there entirely or not at all. (Pebble by itself
-// would end the process, or crash it, or retry without a pause, depending on
-// which file was hit.)
+// Whatever it is, nothing is confirmed that is not durable. What cannot be done
+// returns an *auditdrain.Error with CodeUnavailable; Admit tells beforehand, and
+// Run has it end by itself.
+//
+//   - Less is free than Options.MinFree: only Admit says so, so that events are
+//     refused before they are read. All else goes on.
+//   - The disk is full (ENOSPC, EDQUOT): the write waits, and goes on where it
+//     stopped once there is space. Until then calls that write are refused, also
+//     those in progress, whose writes take place later or are lost in a crash.
+//     Calls that read go on, but for those that wait for a write for a second.
+//   - Any other write fails, or a sync, for whatever reason: all calls are
+//     refused, also those in progress, of which it is not known whether they
+//     took place. Once the disk can be written again, the directory is opened
+//     anew in the same process, with what a crash at that moment would have left.
+//     That leaves goroutines, files and memory behind, and is done three times
+//     at most; then Run returns an error, and the process should end.
+//
+// (Pebble by itself would end the process, or crash it, or retry without a
+// pause, depending on which file was hit.)
 //
 // An unreadable block is different: it is logged, and the calls that need it
 // return an error. Restarting would not mend it, and it may concern a single
