@@ -3,14 +3,15 @@ package pebblestore
 import (
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"sync/atomic"
 	"testing"
 
 	"github.com/auditdrain/auditdrain"
 )
 
-func benchStore(b *testing.B) *Store {
-	s, err := Open(b.TempDir(), Options{})
+func benchStore(b *testing.B, opts Options) *Store {
+	s, err := Open(b.TempDir(), opts)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -38,42 +39,37 @@ func benchEvents(n int) []auditdrain.Event {
 }
 
 // BenchmarkAppend appends batches of so many events, one or many callers at a
-// time. One op is one event.
+// time, without a Committer to group them. One op is one event.
 func BenchmarkAppend(b *testing.B) {
 	for _, size := range []int{1, 100, 1000} {
-		for _, callers := range []int{1, 16} {
+		for _, callers := range []int{1, 64, 256} {
 			b.Run(fmt.Sprintf("batch=%d/callers=%d", size, callers), func(b *testing.B) {
-				s := benchStore(b)
+				s := benchStore(b, Options{})
 				es := benchEvents(b.N)
 				b.SetBytes(700)
 				b.ReportAllocs()
 				b.ResetTimer()
 				var next atomic.Int64
-				b.SetParallelism((callers + 1) / 2) // of GOMAXPROCS, 2 here
-				work := func() {
-					for {
-						end := int(next.Add(int64(size)))
-						begin := end - size
-						if begin >= b.N {
-							return
+				var wg sync.WaitGroup
+				for range callers {
+					wg.Go(func() {
+						for {
+							end := int(next.Add(int64(size)))
+							begin := end - size
+							if begin >= b.N {
+								return
+							}
+							team := fmt.Sprintf("team_%d", begin/size%50)
+							r, err := s.Append(b.Context(), []auditdrain.Batch{{TeamID: team, Events: es[begin:min(end, b.N)]}})
+							if err != nil || len(r[0].Conflicts) > 0 {
+								b.Error(r, err)
+								return
+							}
 						}
-						team := fmt.Sprintf("team_%d", begin%50)
-						r, err := s.Append(b.Context(), []auditdrain.Batch{{TeamID: team, Events: es[begin:min(end, b.N)]}})
-						if err != nil || len(r[0].Conflicts) > 0 {
-							b.Error(r, err)
-							return
-						}
-					}
+					})
 				}
-				if callers == 1 {
-					work()
-					return
-				}
-				b.RunParallel(func(pb *testing.PB) {
-					for pb.Next() {
-						work()
-					}
-				})
+				wg.Wait()
+				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
 			})
 		}
 	}
@@ -82,7 +78,7 @@ func BenchmarkAppend(b *testing.B) {
 // BenchmarkAppendStored appends to a store that holds a million events, most
 // of them in sorted files. One op is one event.
 func BenchmarkAppendStored(b *testing.B) {
-	s := benchStore(b)
+	s := benchStore(b, Options{})
 	const stored = 1_000_000
 	for i := range stored / 10_000 {
 		if _, err := s.Append(b.Context(), []auditdrain.Batch{{TeamID: fmt.Sprintf("team_%d", i%50), Events: benchEvents(10_000)}}); err != nil {
@@ -105,30 +101,39 @@ func BenchmarkAppendStored(b *testing.B) {
 	}
 }
 
-// BenchmarkRead reads windows of so many events. One op is one event.
+// BenchmarkRead reads windows of so many events, from memory and from disk.
+// One op is one event.
 func BenchmarkRead(b *testing.B) {
-	s := benchStore(b)
-	const stored = 200_000
-	for range stored / 10_000 {
-		if _, err := s.Append(b.Context(), []auditdrain.Batch{{TeamID: "team", Events: benchEvents(10_000)}}); err != nil {
-			b.Fatal(err)
-		}
-	}
-	for _, window := range []int{1, 64, 1000} {
-		b.Run(fmt.Sprintf("window=%d", window), func(b *testing.B) {
-			b.SetBytes(700)
-			b.ReportAllocs()
-			var after uint64
-			for n := 0; n < b.N; {
-				es, err := s.Read(b.Context(), "team", after, window, 64<<20)
-				if err != nil {
-					b.Fatal(err)
-				}
-				n += len(es)
-				if after += uint64(len(es)); after >= stored {
-					after = 0
-				}
+	for _, from := range []struct {
+		name string
+		opts Options
+	}{
+		{"memory", Options{}},
+		{"disk", Options{TailBytes: -1}},
+	} {
+		s := benchStore(b, from.opts)
+		const stored = 50_000
+		for range stored / 10_000 {
+			if _, err := s.Append(b.Context(), []auditdrain.Batch{{TeamID: "team", Events: benchEvents(10_000)}}); err != nil {
+				b.Fatal(err)
 			}
-		})
+		}
+		for _, window := range []int{1, 64, 256} {
+			b.Run(fmt.Sprintf("%s/window=%d", from.name, window), func(b *testing.B) {
+				b.SetBytes(700)
+				b.ReportAllocs()
+				var after uint64
+				for n := 0; n < b.N; {
+					es, err := s.Read(b.Context(), "team", after, window, 64<<20)
+					if err != nil {
+						b.Fatal(err)
+					}
+					n += len(es)
+					if after += uint64(len(es)); after >= stored {
+						after = 0
+					}
+				}
+			})
+		}
 	}
 }

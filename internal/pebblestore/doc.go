@@ -13,7 +13,9 @@
 //     twice, and Read never shows an event that a crash could still take back.
 //   - An event ID is stored once per team for as long as its event is kept.
 //
-// All methods are safe for concurrent use.
+// All methods are safe for concurrent use. The latest events of all teams stay
+// in memory, within a bound, so that deliveries that keep up with them read
+// nothing from disk.
 //
 // # When the disk fails
 //

@@ -42,6 +42,7 @@ type engine struct {
 
 	appending sync.Mutex
 	pending   map[pendingKey][]byte // reused by appendCall
+	tails     tails
 
 	seqMu sync.RWMutex
 	seqs  map[string]*sequence // by team
@@ -58,6 +59,7 @@ func (s *Store) startEngine() (e *engine, opened <-chan error) {
 		drains:     map[string]*drainPos{},
 		teamDrains: map[string][]*drainPos{},
 		pending:    map[pendingKey][]byte{},
+		tails:      tails{most: max(s.opts.TailBytes, 0)},
 		seqs:       map[string]*sequence{},
 	}
 	o := &pebble.Options{

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -22,13 +23,21 @@ const maxCommitBytes = 1 << 30
 type sequence struct {
 	// last is the last event that has been given a number, and at when it was
 	// accepted (Unix µs); staged is last while an append is being prepared.
-	// All three are guarded by engine.appending.
+	// What is staged also becomes a chunk of the tail. All of these are guarded
+	// by engine.appending.
 	last   position
 	at     int64
 	staged position
+	chunk  *chunk
 	// durable is the last event that is known to be on disk. Pebble shows
 	// what it has not synced yet; we do not look beyond this.
 	durable atomic.Pointer[position]
+
+	// tail is what is in memory, durable or not, without a gap up to the last
+	// event; see tails. Up to trimmed nothing is left.
+	tailMu  sync.Mutex
+	tail    fifo
+	trimmed uint64
 }
 
 // position is a place in a team's sequence: an event's number, and how many
@@ -46,14 +55,18 @@ func (q *sequence) confirm(p position) {
 
 const sequenceLen = 8 + 8 + 8
 
+// known returns a team's sequence if it has been read from disk before.
+func (e *engine) known(teamID string) *sequence {
+	e.seqMu.RLock()
+	defer e.seqMu.RUnlock()
+	return e.seqs[teamID]
+}
+
 // sequence returns a team's sequence, which is read from disk the first time.
 // All that is on disk then is durable: opening syncs what it recovers, and
 // appends come this way before they write.
 func (e *engine) sequence(teamID string) (*sequence, error) {
-	e.seqMu.RLock()
-	q := e.seqs[teamID]
-	e.seqMu.RUnlock()
-	if q != nil {
+	if q := e.known(teamID); q != nil {
 		return q, nil
 	}
 	e.seqMu.Lock()
@@ -65,7 +78,7 @@ func (e *engine) sequence(teamID string) (*sequence, error) {
 	if err != nil {
 		return nil, err
 	}
-	q = &sequence{}
+	q := &sequence{}
 	if v != nil {
 		if len(v) != sequenceLen {
 			return nil, fmt.Errorf("sequence of team %s is damaged: %d bytes", teamID, len(v))
@@ -89,7 +102,8 @@ func (e *engine) sequence(teamID string) (*sequence, error) {
 //
 // After an error it is not known whether the batches have been stored.
 // Appending them again is safe: what was stored is reported as a duplicate.
-// Events must not be modified, not even after an error.
+// Bodies are kept for readers: they must not be modified any more, not even
+// after an error.
 //
 // Whether the team exists, and whether events are valid, is for the caller to
 // check.
@@ -163,7 +177,7 @@ func (a *appendCall) apply() (err error) {
 		err = errors.Join(err, a.index.Close())
 		if err != nil {
 			for _, t := range a.touched {
-				t.seq.staged = t.seq.last
+				t.seq.staged, t.seq.chunk = t.seq.last, nil
 			}
 			err = errors.Join(err, a.batch.Close())
 		}
@@ -204,6 +218,8 @@ func (a *appendCall) apply() (err error) {
 	for _, t := range a.touched {
 		t.seq.last = t.last
 		t.seq.at = max(now, t.seq.at)
+		s.tails.add(t.seq.chunk)
+		t.seq.chunk = nil
 	}
 	return nil
 }
@@ -281,13 +297,20 @@ func (a *appendCall) add(i int, now int64) error {
 		return nil
 	}
 	result.Accepted = len(a.fresh)
-	if q.staged == q.last {
+	if q.chunk == nil {
 		a.touched = append(a.touched, touched{teamID: b.TeamID, seq: q})
+		q.chunk = &chunk{seq: q, events: make([]auditdrain.StoredEvent, 0, len(a.fresh))}
 	}
+	acceptedAt := max(now, q.at)
 	for _, j := range a.fresh {
+		e := b.Events[j]
+		e.Body = e.Body[:len(e.Body):len(e.Body)] // who appends to it gets another one
 		q.staged.seq++
-		q.staged.bytes += uint64(len(b.Events[j].Body))
-		if err := a.put(b.TeamID, q.staged, b.Events[j], max(now, q.at)); err != nil {
+		q.staged.bytes += uint64(len(e.Body))
+		q.chunk.events = append(q.chunk.events, auditdrain.StoredEvent{
+			Event: e, Seq: q.staged.seq, AcceptedAt: microTime(acceptedAt), TotalBytes: q.staged.bytes,
+		})
+		if err := a.put(b.TeamID, q.staged, e, acceptedAt); err != nil {
 			return err
 		}
 	}
@@ -338,9 +361,18 @@ func (a *appendCall) lookup(teamID string, q *sequence, e *auditdrain.Event) (kn
 // Read returns a team's durable events after sequence number after, in order:
 // at most maxEvents, and at most maxBytes of bodies, but at least one event if
 // there is one. The numbers are consecutive, except that the first may be
-// higher than after+1 if events have been trimmed. The bodies are the
-// caller's, and share memory with each other.
+// higher than after+1 if events have been trimmed. The bodies are shared and
+// must not be modified. Events that were appended a short time ago are read
+// from memory.
 func (s *Store) Read(ctx context.Context, teamID string, after uint64, maxEvents, maxBytes int) ([]auditdrain.StoredEvent, error) {
+	if e := s.ready(ctx); e != nil {
+		if q := e.known(teamID); q != nil {
+			if events, ok := q.readTail(after, maxEvents, maxBytes); ok {
+				s.metrics.readMemory.Add(float64(len(events)))
+				return events, nil
+			}
+		}
+	}
 	return read(ctx, s, "read events", func(e *engine) ([]auditdrain.StoredEvent, error) {
 		q, err := e.sequence(teamID)
 		if err != nil {
@@ -355,6 +387,7 @@ func (s *Store) Read(ctx context.Context, teamID string, after uint64, maxEvents
 			return nil, err
 		}
 		events, err := readEvents(iter, min(uint64(maxEvents), last-after), maxBytes)
+		s.metrics.readDisk.Add(float64(len(events)))
 		return events, errors.Join(err, iter.Close())
 	})
 }
@@ -425,6 +458,12 @@ func readEvents(iter *pebble.Iterator, maxEvents uint64, maxBytes int) ([]auditd
 // the bodies of all its events have had, or zeros if there has never been one.
 // Trimming changes neither.
 func (s *Store) Last(ctx context.Context, teamID string) (seq, totalBytes uint64, err error) {
+	if e := s.ready(ctx); e != nil {
+		if q := e.known(teamID); q != nil {
+			p := q.durable.Load()
+			return p.seq, p.bytes, nil
+		}
+	}
 	p, err := read(ctx, s, "last sequence number", func(e *engine) (position, error) {
 		q, err := e.sequence(teamID)
 		if err != nil {

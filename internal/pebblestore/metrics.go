@@ -11,10 +11,20 @@ type metrics struct {
 	stalls   prometheus.Counter
 	trimmed  prometheus.Counter
 	reopened prometheus.Counter
+	// How many events were read from where.
+	reads                *prometheus.CounterVec
+	readMemory, readDisk prometheus.Counter
 }
 
 func newMetrics() metrics {
+	reads := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "auditdrain_store_read_events_total",
+		Help: "Events read, by where they were: memory holds the latest ones, disk is for deliveries that lag.",
+	}, []string{"from"})
 	return metrics{
+		reads:      reads,
+		readMemory: reads.WithLabelValues("memory"),
+		readDisk:   reads.WithLabelValues("disk"),
 		commits: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "auditdrain_store_commit_seconds",
 			Help:    "How long it took to make one commit durable.",
@@ -37,7 +47,7 @@ func newMetrics() metrics {
 
 // Collectors returns the store's metrics, for one registry.
 func (s *Store) Collectors() []prometheus.Collector {
-	return []prometheus.Collector{s.metrics.commits, s.metrics.stalls, s.metrics.trimmed, s.metrics.reopened, diskCollector{s}}
+	return []prometheus.Collector{s.metrics.commits, s.metrics.stalls, s.metrics.trimmed, s.metrics.reopened, s.metrics.reads, diskCollector{s}}
 }
 
 var (

@@ -42,6 +42,10 @@ type Options struct {
 	// written, merged and dropped often.
 	MemTableBytes int
 
+	// TailBytes bounds the memory for the latest events, from which readers
+	// that keep up are served; 0 means 64 MiB, less than 0 none.
+	TailBytes int
+
 	// retry is the pause before the disk is tried again; 0 means a second.
 	retry time.Duration
 }
@@ -81,6 +85,9 @@ func open(dir string, opts Options) (*Store, error) {
 	}
 	if opts.MemTableBytes == 0 {
 		opts.MemTableBytes = memTableBytes
+	}
+	if opts.TailBytes == 0 {
+		opts.TailBytes = defaultTailBytes
 	}
 	if opts.retry == 0 {
 		opts.retry = time.Second
@@ -280,6 +287,20 @@ func isClosed(c <-chan struct{}) bool {
 	default:
 		return false
 	}
+}
+
+// ready returns the engine if a call may answer from its memory, else nil:
+// what do would refuse is for do to refuse.
+func (s *Store) ready(ctx context.Context) *engine {
+	e := s.engine.Load()
+	if ctx.Err() != nil || e.disk.err() != nil || !e.use.TryRLock() { // close has it
+		return nil
+	}
+	defer e.use.RUnlock()
+	if e.closed {
+		return nil
+	}
+	return e
 }
 
 // read is do for what only reads, with the name of what is done in the error,

@@ -290,8 +290,9 @@ func gather(t *testing.T, s *Store) map[string]float64 {
 	}
 	values := map[string]float64{}
 	for _, f := range families {
-		m := f.GetMetric()[0]
-		values[f.GetName()] = m.GetGauge().GetValue() + m.GetCounter().GetValue() + float64(m.GetHistogram().GetSampleCount())
+		for _, m := range f.GetMetric() {
+			values[f.GetName()] += m.GetGauge().GetValue() + m.GetCounter().GetValue() + float64(m.GetHistogram().GetSampleCount())
+		}
 	}
 	return values
 }
@@ -302,6 +303,9 @@ func TestMetrics(t *testing.T) {
 		if _, err := s.Append(t.Context(), oneEvent(fmt.Sprint(i))); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if _, err := s.Read(t.Context(), "a", 1, 10, 1000); err != nil {
+		t.Fatal(err)
 	}
 	if _, err := s.Trim(t.Context(), time.Now().Add(time.Hour)); err != nil {
 		t.Fatal(err)
@@ -319,6 +323,7 @@ func TestMetrics(t *testing.T) {
 		"auditdrain_store_disk_low":             0,
 		"auditdrain_store_failed":               0,
 		"auditdrain_store_read_amplification":   0,
+		"auditdrain_store_read_events_total":    2,
 		"auditdrain_store_reopened_total":       0,
 		"auditdrain_store_trimmed_events_total": 3,
 		"auditdrain_store_write_stalls_total":   0,

@@ -89,6 +89,11 @@ func (e *engine) trimSome(teamID string, most uint64, before int64) (int, error)
 	if err := e.db.Apply(b, pebble.NoSync); err != nil {
 		return 0, err
 	}
+	if q := e.known(teamID); q != nil {
+		q.tailMu.Lock()
+		q.trimmed = max(q.trimmed, last)
+		q.tailMu.Unlock()
+	}
 	return n, b.Close()
 }
 
