@@ -62,6 +62,7 @@ func (p *faultyPlace) Open(now func() time.Time) (storetest.Store, error) {
 		// So little that a short history flushes, compacts, and goes through
 		// many logs.
 		MemTableBytes: 16 << 10,
+		TailBytes:     8 << 10,
 		retry:         time.Millisecond,
 	})
 	if err != nil {

@@ -22,15 +22,23 @@ import (
 	"github.com/auditdrain/auditdrain/internal/storetest"
 )
 
-type diskPlace struct{ dir string }
-
-func (p diskPlace) Open(now func() time.Time) (storetest.Store, error) {
-	return Open(p.dir, Options{Now: now, Logger: discard()})
+type diskPlace struct {
+	dir       string
+	tailBytes int
 }
 
-// The suite, as in production, on the disk.
+func (p diskPlace) Open(now func() time.Time) (storetest.Store, error) {
+	return Open(p.dir, Options{Now: now, Logger: discard(), TailBytes: p.tailBytes})
+}
+
+// The suite, as in production, on the disk; and with little or no memory for
+// the latest events.
 func TestConformance(t *testing.T) {
-	storetest.Run(t, func(t *testing.T) storetest.Place { return diskPlace{t.TempDir()} })
+	for _, bytes := range []int{0, 3000, -1} {
+		t.Run(fmt.Sprint("tail=", bytes), func(t *testing.T) {
+			storetest.Run(t, func(t *testing.T) storetest.Place { return diskPlace{t.TempDir(), bytes} })
+		})
+	}
 }
 
 func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
@@ -292,6 +300,26 @@ func gather(t *testing.T, s *Store) map[string]float64 {
 	for _, f := range families {
 		for _, m := range f.GetMetric() {
 			values[f.GetName()] += m.GetGauge().GetValue() + m.GetCounter().GetValue() + float64(m.GetHistogram().GetSampleCount())
+		}
+	}
+	return values
+}
+
+// counted returns a counter's values by its only label.
+func counted(t *testing.T, s *Store, name string) map[string]float64 {
+	t.Helper()
+	r := prometheus.NewPedanticRegistry()
+	r.MustRegister(s.Collectors()...)
+	families, err := r.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	values := map[string]float64{}
+	for _, f := range families {
+		if f.GetName() == name {
+			for _, m := range f.GetMetric() {
+				values[m.GetLabel()[0].GetValue()] = m.GetCounter().GetValue()
+			}
 		}
 	}
 	return values

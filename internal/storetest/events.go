@@ -232,19 +232,20 @@ func testTeamsApart(f *fixture) {
 func testBytes(f *fixture) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	var want []auditdrain.Event
+	var all []byte // bodies that share memory, as those of a request may
 	for i := range 300 {
 		n := rng.IntN(2000)
 		if i%50 == 0 {
 			n = auditdrain.MaxEventBytes
 		}
-		body := make([]byte, n)
-		for j := range body {
-			body[j] = byte(rng.Uint32())
+		begin := len(all)
+		for range n {
+			all = append(all, byte(rng.Uint32()))
 		}
 		want = append(want, auditdrain.Event{
 			ID:        fmt.Sprintf("%0*d", 1+i%128, i),
 			Timestamp: rng.Int64N(1<<45) - 1<<44,
-			Body:      body,
+			Body:      all[begin:],
 		})
 	}
 	f.append(batch("a", want...))
@@ -258,18 +259,13 @@ func testBytes(f *fixture) {
 				f.Errorf("event %d: got %s at %d (%d bytes), want %s at %d (%d bytes)", i, g.ID, g.Timestamp, len(g.Body), w.ID, w.Timestamp, len(w.Body))
 			}
 		}
+		// Bodies share memory, maybe, but not so that appending to one changes
+		// the next.
+		_ = append(got[0].Body, "overflow"...)
+		if !bytes.Equal(got[1].Body, want[1].Body) {
+			f.Error("appending to one body changed the next")
+		}
 		f.reopen()
-	}
-	// What Read returns is the caller's: neither appending to a body nor
-	// changing it touches another one.
-	es := f.read("a", 0)
-	_ = append(es[0].Body, "overflow"...)
-	if !bytes.Equal(es[1].Body, want[1].Body) {
-		f.Error("appending to one body changed the next")
-	}
-	clear(es[0].Body)
-	if got := f.read("a", 0)[0].Body; !bytes.Equal(got, want[0].Body) {
-		f.Error("changing a body changed what is stored")
 	}
 }
 
