@@ -368,7 +368,11 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
 	defer cancel()
 	if err := s.Ready(ctx); err != nil {
-		s.writeError(w, r, auditdrain.Errorf(auditdrain.CodeUnavailable, "the store cannot be written: %v", err))
+		notReady := auditdrain.Errorf(auditdrain.CodeUnavailable, "events cannot be taken: %v", err)
+		if e := (*auditdrain.Error)(nil); errors.As(err, &e) {
+			notReady.RetryAfter = e.RetryAfter
+		}
+		s.writeError(w, r, notReady)
 		return
 	}
 	writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})

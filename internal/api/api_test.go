@@ -472,6 +472,34 @@ func TestRefuse(t *testing.T) {
 	}
 }
 
+// TestEventsThatCannotBeTaken: when the store says that it takes none, nothing
+// of a batch is decoded, and all else goes on.
+func TestEventsThatCannotBeTaken(t *testing.T) {
+	s := newService(t)
+	s.team("team_a")
+	s.api.Admit = func() error {
+		return &auditdrain.Error{Code: auditdrain.CodeUnavailable, Message: "the disk is nearly full", RetryAfter: 10 * time.Second}
+	}
+	body := strings.NewReader(strings.Repeat("no JSON at all\n", 1e5))
+	r := httptest.NewRequest("POST", "/v1/events?teamId=team_a", body)
+	r.Header.Set("Authorization", "Bearer "+operatorToken)
+	w := httptest.NewRecorder()
+	s.handler.ServeHTTP(w, r)
+	if w.Code != 503 || w.Header().Get("Retry-After") != "10" || !strings.Contains(w.Body.String(), "nearly full") {
+		t.Errorf("%d, Retry-After %q, %s", w.Code, w.Header().Get("Retry-After"), w.Body)
+	}
+	if body.Len() > 0 {
+		t.Errorf("%d bytes of the body were left: a client that still writes them misses the answer", body.Len())
+	}
+	if got := s.do(operatorToken, "GET", "/v1/drains?teamId=team_a", ""); got.status != 200 {
+		t.Errorf("drains: %d %s", got.status, got.body)
+	}
+	s.api.Admit = s.store.Admit
+	if got := s.do(operatorToken, "POST", "/v1/events?teamId=team_a", goodEvent); got.status != 200 {
+		t.Errorf("events: %d %s", got.status, got.body)
+	}
+}
+
 func TestMetricsCountByRouteAndCode(t *testing.T) {
 	s := newService(t)
 	s.team("team_a")

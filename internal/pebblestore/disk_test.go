@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -256,6 +257,88 @@ func TestReopens(t *testing.T) {
 	wantError(t, <-ended, "opened anew 3 times", "input/output error")
 	wantUnavailable(t, "admit in the end", s.Admit(), 5*time.Second)
 	wantError(t, s.Close(), "input/output error")
+}
+
+// TestTroubleUnderLoad has the disk full again and again, and failing as often
+// as that is taken, while many append, repeat what was not confirmed, and read.
+// In the end every event is there once, in a sequence without gaps.
+func TestTroubleUnderLoad(t *testing.T) {
+	disk := newSickDisk()
+	opts := Options{FS: disk.fs(), retry: time.Millisecond, MemTableBytes: 256 << 10}
+	s := mustOpen(t, "data", opts)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- s.Run(ctx, func() {}) }()
+
+	const callers, each = 8, 150
+	var working sync.WaitGroup
+	body := func(id string) []byte { return append(bytes.Repeat([]byte(id), 200), id...) }
+	var acknowledged atomic.Int64
+	for c := range callers {
+		working.Go(func() {
+			for i := range each {
+				id := fmt.Sprintf("%d-%d", c, i)
+				batch := []auditdrain.Batch{{TeamID: "a", Events: []auditdrain.Event{{ID: id, Body: body(id)}}}}
+				for {
+					_, err := s.Append(ctx, batch)
+					if err == nil {
+						break
+					}
+					if auditdrain.ErrorCode(err) != auditdrain.CodeUnavailable {
+						t.Error(err)
+						return
+					}
+					runtime.Gosched()
+				}
+				acknowledged.Add(1)
+			}
+		})
+	}
+	for n := range 12 {
+		trouble := full
+		if n%4 == 3 {
+			trouble = broken
+		}
+		for at := acknowledged.Load() + callers*each/20; acknowledged.Load() < min(at, callers*each); {
+			runtime.Gosched()
+		}
+		disk.fails(trouble)
+		for s.Admit() == nil && acknowledged.Load() < callers*each {
+			runtime.Gosched()
+		}
+		es, err := s.Read(ctx, "a", 0, 10, 1000)
+		if err != nil && auditdrain.ErrorCode(err) != auditdrain.CodeUnavailable || err == nil && len(es) == 0 {
+			t.Errorf("read in trouble: %d events, %v", len(es), err)
+		}
+		disk.works()
+		for s.Check(ctx) != nil {
+			runtime.Gosched()
+		}
+	}
+	working.Wait()
+	if got := gather(t, s)["auditdrain_store_reopened_total"]; got != maxReopens {
+		t.Errorf("opened anew %v times, want %d", got, maxReopens)
+	}
+	cancel()
+	if err := errors.Join(<-ended, s.Close()); err != nil {
+		t.Fatal(err)
+	}
+
+	s = mustOpen(t, "data", opts)
+	es, err := s.Read(t.Context(), "a", 0, 2*callers*each, 1<<30)
+	if err != nil || len(es) != callers*each {
+		t.Errorf("%d events, %v, want %d", len(es), err, callers*each)
+	}
+	seen := map[string]bool{}
+	for i, e := range es {
+		if e.Seq != uint64(i+1) || seen[e.ID] || !bytes.Equal(e.Body, body(e.ID)) {
+			t.Errorf("event %d has number %d, ID %s (seen: %t) and %d bytes", i, e.Seq, e.ID, seen[e.ID], len(e.Body))
+		}
+		seen[e.ID] = true
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
 }
 
 // TestReopenWaits: nothing is tried while a write of the engine that has ended
