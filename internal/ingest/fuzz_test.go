@@ -54,6 +54,7 @@ func FuzzDecode(f *testing.F) {
 		}
 		for _, e := range events {
 			checkEvent(t, e)
+			checkDeliverable(t, e)
 			again, err := d.Decode("team_a", mediaType, e.Body)
 			if err != nil {
 				t.Fatalf("decoded again: %v\n%s", err, e.Body)

@@ -139,6 +139,37 @@ func TestDelivery(t *testing.T) {
 	}
 }
 
+// TestExtremes writes the longest key and the largest body that there can be:
+// no event can be one that a store refuses for its own sake.
+func TestExtremes(t *testing.T) {
+	g := startGateway(t)
+	folder := strings.Repeat("é", 85) // names of files and folders have at most 255 bytes
+	d := newDrain("s3://extremes/" + folder + "/" + folder + "/" + folder)
+	if _, prefix := d.Delivery.SplitEndpoint(); len(prefix) != auditdrain.MaxPrefixLen {
+		t.Fatalf("a prefix of %d bytes", len(prefix))
+	}
+	g.setUp(t, d)
+	c := g.client(t)
+	want := map[string]string{}
+	for _, e := range []auditdrain.Event{
+		{ID: ".", Timestamp: auditdrain.MinTimestamp.UnixMilli(), Body: []byte("{}")},
+		{ID: strings.Repeat("-", auditdrain.MaxEventIDLen), Timestamp: 1779444000123, Body: []byte(`{"x":"` + strings.Repeat("x", auditdrain.MaxEventBytes-8) + `"}`)},
+	} {
+		put, err := open(t, c, d).Put(t.Context(), e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		key, _, err := c.Test(t.Context(), d, e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want[put.Key], want[key] = string(e.Body), string(e.Body)
+	}
+	if diff := cmp.Diff(want, g.objects(t, "extremes")); diff != "" {
+		t.Errorf("objects (-want +got):\n%s", diff)
+	}
+}
+
 func TestRefusals(t *testing.T) {
 	g := startGateway(t)
 	c := g.client(t)
