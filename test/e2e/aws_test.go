@@ -30,6 +30,7 @@ type cloud struct {
 	*awssim.Sim
 	t   *testing.T
 	url string
+	dir string // of the objects' files
 
 	mu      sync.Mutex
 	objects map[string]bool // bucket/key of all that was written
@@ -42,13 +43,15 @@ type cloud struct {
 // newCloud returns an AWS on loopback that runs until the test ends.
 func newCloud(t *testing.T) *cloud {
 	t.Helper()
-	sim, err := awssim.New(awssim.Options{Dir: t.TempDir()})
+	dir := t.TempDir()
+	sim, err := awssim.New(awssim.Options{Dir: dir})
 	if err != nil {
 		t.Fatal(err)
 	}
 	c := &cloud{
 		Sim:     sim,
 		t:       t,
+		dir:     dir,
 		objects: map[string]bool{},
 		puts:    map[string]int{},
 		assumed: map[string]int{},
