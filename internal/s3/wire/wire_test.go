@@ -331,7 +331,8 @@ func TestEarlyAnswer(t *testing.T) {
 				if err != nil || a.Status != 403 || string(a.Body) != "no" || a.Err != nil {
 					t.Errorf("%+v, %v", a, err)
 				}
-				if c.pool.idle != 0 && size > maxCopied {
+				// What was not sent cannot be left out.
+				if c.pool.idle != 0 && size > maxCopied && then == "reads no more" {
 					t.Error("the connection is kept")
 				}
 			})
