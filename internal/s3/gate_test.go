@@ -221,8 +221,8 @@ func TestGate(t *testing.T) {
 		for range 200 { // at the same moment
 			ctx, cancel := context.WithCancel(t.Context())
 			first, second := enter(ctx, g), enter(t.Context(), g)
-			go cancel()
-			go g.leave(turns[1], unanswered)
+			cancel()
+			g.leave(turns[1], unanswered)
 			if <-first == nil {
 				g.leave(turns[1], unanswered)
 			}

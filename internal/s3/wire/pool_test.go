@@ -201,8 +201,8 @@ func TestPoolTurns(t *testing.T) {
 				turns <- turn{2, c, err}
 			}()
 			synctest.Wait()
-			go cancel()
-			go p.put(conns[1])
+			cancel()
+			p.put(conns[1])
 			first := <-turns
 			if first.err == nil && first.who == 1 {
 				p.put(conns[1])

@@ -396,7 +396,12 @@ func TestServerClosesOnReuse(t *testing.T) {
 		"after it has read": {func(c net.Conn, in *bufio.Reader) { _, _, _ = readRequest(in) }, 2, ""},
 		"with a reset":      {func(c net.Conn, in *bufio.Reader) { _ = c.(*net.TCPConn).SetLinger(0) }, 2, ""},
 		"within the answer": {func(c net.Conn, in *bufio.Reader) { _, _, _ = readRequest(in); _, _ = io.WriteString(c, "HTTP/1.1 2") }, 1, "unexpected EOF"},
-		"with a refusal of its": {func(c net.Conn, in *bufio.Reader) {
+		"with a reset within": {func(c net.Conn, in *bufio.Reader) {
+			_, _, _ = readRequest(in)
+			_, _ = io.WriteString(c, "HTTP/1.1 2")
+			_ = c.(*net.TCPConn).SetLinger(0)
+		}, 1, "reset by peer"},
+		"with nonsense": {func(c net.Conn, in *bufio.Reader) {
 			_, _, _ = readRequest(in)
 			_, _ = io.WriteString(c, "nonsense\r\n")
 		}, 1, "malformed"},
@@ -423,6 +428,62 @@ func TestServerClosesOnReuse(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Others that were kept as long are closed, too: the repeat is made on a new
+// connection.
+func TestRepeatIsOnANewConnection(t *testing.T) {
+	const n = 3
+	var answered sync.WaitGroup
+	answered.Add(n)
+	s := newServer(t, func(i int, c net.Conn, in *bufio.Reader) {
+		if i >= n {
+			answering(ok)(i, c, in)
+			return
+		}
+		_, _, _ = readRequest(in)
+		answered.Done()
+		answered.Wait()
+		_, _ = io.WriteString(c, ok)
+		_, _ = in.Peek(1)
+	})
+	c := newClient(t)
+	var wg sync.WaitGroup
+	for range n {
+		wg.Go(func() { mustPut(t, c, s.Host) })
+	}
+	wg.Wait()
+	mustPut(t, c, s.Host)
+}
+
+// reading is a connection that tells when it has read something.
+type reading struct {
+	net.Conn
+	read func()
+}
+
+func (r reading) Read(b []byte) (int, error) {
+	n, err := r.Conn.Read(b)
+	r.read()
+	return n, err
+}
+
+// An answer that has come is the answer, even if the context ends in the same
+// moment. But the connection, whose deadline is about to be set, is not left to
+// the next.
+func TestCanceledAtTheEnd(t *testing.T) {
+	s := newServer(t, answering(ok))
+	ctx, cancel := context.WithCancel(t.Context())
+	c := newClient(t, func(transport *http.Transport) {
+		transport.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			conn, err := new(net.Dialer).DialContext(ctx, network, addr)
+			return reading{conn, cancel}, err
+		}
+	})
+	if a, err := put(c, ctx, s.Host); err != nil || a.Status != 200 {
+		t.Errorf("%+v, %v", a, err)
+	}
+	wantNothing(t, c)
 }
 
 // A new connection that breaks off is an error at once; nothing is repeated
