@@ -66,7 +66,7 @@ func (e *Error) Class() auditdrain.FailureClass {
 	case "RequestTimeout", "IncompleteBody", "BadDigest", "XAmzContentSHA256Mismatch",
 		"OperationAborted", "ConditionalRequestConflict",
 		// A new session, or the server's clock, has been tried at once.
-		"ExpiredToken", "TokenRefreshRequired", "RequestTimeTooSkewed":
+		"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "RequestTimeTooSkewed":
 		return auditdrain.Transient
 	case "":
 		if e.cause != nil {

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
-	"errors"
 	"net"
 	"strconv"
 	"syscall"
@@ -19,14 +18,10 @@ const maxCopied = 32 << 10
 // past is a deadline that makes whatever waits for a connection stop.
 var past = time.Unix(1, 0)
 
-// errUnanswered marks that a connection has failed before anything came.
-var errUnanswered = errors.New("unanswered")
-
-// unanswered is why nothing came. It shows as what it wraps.
+// unanswered is why nothing at all came. It shows as what it wraps.
 type unanswered struct{ error }
 
-func (e unanswered) Unwrap() error        { return e.error }
-func (e unanswered) Is(target error) bool { return target == errUnanswered }
+func (e unanswered) Unwrap() error { return e.error }
 
 // conn is a connection to a host. One exchange at a time has it.
 type conn struct {

@@ -145,7 +145,7 @@ func (c *Client) Put(ctx context.Context, h Host, r Request, timeout time.Durati
 		}
 		// If the server had closed the connection, others that it had kept as
 		// long are closed, too.
-		if !used || fresh || !errors.Is(err, errUnanswered) || !closedByPeer(err) {
+		if _, silent := errors.AsType[unanswered](err); !used || fresh || !silent || !closedByPeer(err) {
 			return Answer{}, err
 		}
 	}
