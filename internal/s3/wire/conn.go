@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"errors"
 	"net"
 	"strconv"
 	"syscall"
@@ -17,6 +18,9 @@ const maxCopied = 32 << 10
 
 // past is a deadline that makes whatever waits for a connection stop.
 var past = time.Unix(1, 0)
+
+// errTooEarly is a success that cannot be one: what is not sent is not stored.
+var errTooEarly = errors.New("malformed answer: a success before all of the request was sent")
 
 // unanswered is why nothing at all came. It shows as what it wraps.
 type unanswered struct{ error }
@@ -83,6 +87,8 @@ func (c *conn) exchange(ctx context.Context, r Request, deadline time.Time, b *b
 	}
 	b.in.Reset(nil)
 	switch {
+	case err == nil && !sent && a.Status/100 == 2:
+		return Answer{}, false, errTooEarly
 	case err == nil:
 		if a.Err != nil {
 			a.Err = c.explain(ctx, a.Err, context.DeadlineExceeded)

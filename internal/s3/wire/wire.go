@@ -112,26 +112,22 @@ type Answer struct {
 func (c *Client) Put(ctx context.Context, h Host, r Request, timeout time.Duration) (Answer, error) {
 	b := c.buffers.Get().(*buffers)
 	defer c.buffers.Put(b)
-	var deadline time.Time
-	for fresh := false; ; fresh = true {
-		conn, err := c.pool.get(ctx, h)
-		if err != nil {
-			return Answer{}, err
-		}
-		if deadline.IsZero() {
-			deadline = time.Now().Add(timeout)
-		}
-		if conn != nil && (fresh || !conn.quiet()) {
-			conn.abort()
-			conn = nil
-		}
-		if conn == nil {
+	conn, err := c.pool.get(ctx, h)
+	if err != nil {
+		return Answer{}, err
+	}
+	deadline := time.Now().Add(timeout)
+	if conn != nil && !conn.quiet() {
+		conn.abort()
+		conn = nil
+	}
+	for {
+		if conn == nil { // its place is ours
 			if conn, err = c.dial(ctx, h, deadline); err != nil {
 				c.pool.release(h)
 				return Answer{}, err
 			}
 		}
-		used := conn.used
 		answer, reusable, err := conn.exchange(ctx, r, deadline, b, c.options.MaxBody)
 		if reusable {
 			conn.used = true
@@ -139,15 +135,13 @@ func (c *Client) Put(ctx context.Context, h Host, r Request, timeout time.Durati
 			return answer, nil
 		}
 		conn.abort()
-		c.pool.release(h)
-		if err == nil {
-			return answer, nil
+		// Others that were kept as long are likely to be closed, too: the repeat
+		// is made on a new one, and so is the last.
+		if _, silent := errors.AsType[unanswered](err); !conn.used || !silent || !closedByPeer(err) {
+			c.pool.release(h)
+			return answer, err
 		}
-		// If the server had closed the connection, others that it had kept as
-		// long are closed, too.
-		if _, silent := errors.AsType[unanswered](err); !used || fresh || !silent || !closedByPeer(err) {
-			return Answer{}, err
-		}
+		conn = nil
 	}
 }
 

@@ -340,6 +340,20 @@ func TestEarlyAnswer(t *testing.T) {
 	}
 }
 
+// A success that comes before the body has been sent is none.
+func TestEarlySuccess(t *testing.T) {
+	s := newServer(t, func(_ int, c net.Conn, in *bufio.Reader) {
+		if _, err := http.ReadRequest(in); err == nil {
+			_, _ = io.WriteString(c, ok)
+			<-t.Context().Done()
+		}
+	})
+	a, err := newClient(t).Put(t.Context(), s.Host, Request{Path: []byte("/"), Body: make([]byte, 16<<20)}, timeout)
+	if err != errTooEarly {
+		t.Errorf("%+v, %v", a, err)
+	}
+}
+
 // Connections that a server has closed while they were idle are not used, even
 // if they are many.
 func TestServerClosedWhileIdle(t *testing.T) {
