@@ -14,8 +14,9 @@ import (
 )
 
 // SaveProgress replaces what is kept of the drains' deliveries, in one commit:
-// cursors move forward or stay, states are replaced, and attempts join those of
-// their drain, of which the last MaxFailures failures and MaxSamples others
+// cursors move forward or stay, states are replaced (but for the count of events
+// that SkipBacklog has given up since they were read), and attempts join those
+// of their drain, of which the last MaxFailures failures and MaxSamples others
 // are kept. It does not wait for the disk: a crash may undo it, whole calls at
 // a time and the last ones first, so that a cursor may lag, never lead.
 //
@@ -44,6 +45,7 @@ func (s *Store) SaveProgress(ctx context.Context, progress []auditdrain.Progress
 type save struct {
 	drainID  string
 	cursor   uint64
+	skipped  uint64
 	replay   *auditdrain.ReplayProgress
 	state    []byte
 	attempts []attempt
@@ -52,7 +54,7 @@ type save struct {
 type attempt struct{ key, value []byte }
 
 func newSave(p auditdrain.Progress) (save, error) {
-	v := save{drainID: p.State.DrainID, cursor: p.State.Cursor, attempts: make([]attempt, len(p.Attempts))}
+	v := save{drainID: p.State.DrainID, cursor: p.State.Cursor, skipped: p.State.Skipped, attempts: make([]attempt, len(p.Attempts))}
 	if r := p.State.Replay; r != nil {
 		replay := *r
 		v.replay = &replay
@@ -119,6 +121,11 @@ func (e *engine) stageSave(b *pebble.Batch, p *drainPos, v *save) error {
 	if last := q.durable.Load().seq; v.cursor > last {
 		return fmt.Errorf("drain %s cannot have delivered event %d: the last one is %d", v.drainID, v.cursor, last)
 	}
+	if v.cursor < p.cursor {
+		if err := e.keepSkipped(v); err != nil {
+			return err
+		}
+	}
 	op := b.SetDeferred(len(progressPrefix)+len(v.drainID), 8+len(v.state))
 	copy(op.Key[copy(op.Key, progressPrefix):], v.drainID)
 	binary.BigEndian.PutUint64(op.Value, max(v.cursor, p.cursor))
@@ -132,6 +139,23 @@ func (e *engine) stageSave(b *pebble.Batch, p *drainPos, v *save) error {
 		}
 	}
 	return nil
+}
+
+// keepSkipped has v count the events that SkipBacklog has given up. It has
+// moved the cursor past v's, so delivery, which was finishing what was under
+// way when the drain was paused, does not know of them.
+func (e *engine) keepSkipped(v *save) error {
+	stored, err := e.state(v.drainID)
+	if err != nil || stored.Skipped <= v.skipped {
+		return err
+	}
+	var state auditdrain.DeliveryState
+	if err := json.Unmarshal(v.state, &state); err != nil {
+		return err
+	}
+	state.Skipped = stored.Skipped
+	v.state, err = json.Marshal(state)
+	return err
 }
 
 // DeliveryState returns what was last saved of a drain's delivery, and its

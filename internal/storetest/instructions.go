@@ -127,6 +127,18 @@ func testSkipBacklog(f *fixture) {
 	}
 	f.wantCursor("d1", 11)
 	f.wantSkips("d1", last, want, six)
+
+	// What delivery saves last of what was under way takes nothing back.
+	late := auditdrain.DeliveryState{DrainID: "d1", Cursor: 5, Delivered: 2, Skipped: 0}
+	_, err = f.SaveProgress(f.ctx, []auditdrain.Progress{{State: late}})
+	f.must(err)
+	late.Cursor, late.Skipped = 11, 8
+	for range 2 {
+		if got, err := f.DeliveryState(f.ctx, "d1"); err != nil || !cmp.Equal(late, got) {
+			f.Errorf("%v, state (-want +got):\n%s", err, cmp.Diff(late, got))
+		}
+		f.reopen()
+	}
 	_, err = f.SkipBacklog(f.ctx, "none", auditdrain.Skip{})
 	f.wantCode(err, auditdrain.CodeNotFound)
 }

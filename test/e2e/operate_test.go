@@ -304,6 +304,32 @@ func TestResumeFromNow(t *testing.T) {
 	checkObjects(t, s.aws, []*team{s.tm})
 }
 
+// TestResumeFromNowAtOnce does so while writes are still under way.
+func TestResumeFromNowAtOnce(t *testing.T) {
+	s := newScene(t, 16)
+	arrived := make(chan struct{}, 100)
+	s.aws.SetFault(func(r awssim.FaultRequest) awssim.Fault {
+		if r.Op != "PutObject" {
+			return awssim.Fault{}
+		}
+		arrived <- struct{}{}
+		return awssim.Fault{Hang: true}
+	})
+	s.accept(5)
+	<-arrived
+	s.operate("drain", "pause", s.drain)
+	wantLines(t, s.operate("drain", "resume", s.drain, "--from", "now"), `5 events given up: .*`)
+	s.aws.SetFault(nil)
+	s.accept(3)
+	d := s.await("three delivered", func(d auditdrain.Drain) bool { return delivered(d) && d.Metadata.Delivered == 3 })
+	if d.Metadata.Skipped != 5 {
+		t.Errorf("metadata %+v, want 5 skipped", d.Metadata)
+	}
+	s.stop()
+	s.tm.events = s.tm.events[5:]
+	checkObjects(t, s.aws, []*team{s.tm})
+}
+
 // TestAttempts: what failed can be looked at after a restart, with AWS's
 // request id, and beside it what went well since.
 func TestAttempts(t *testing.T) {
