@@ -17,6 +17,7 @@ import (
 
 	"github.com/auditdrain/auditdrain"
 	"github.com/auditdrain/auditdrain/client"
+	"github.com/auditdrain/auditdrain/internal/leaktest"
 )
 
 // inMemory calls a handler without a network, so that time is synctest's.
@@ -471,6 +472,7 @@ type errReader struct{}
 func (errReader) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
 
 func TestUserAgentAndAccept(t *testing.T) {
+	leaktest.Check(t)
 	var got http.Header
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		got = r.Header

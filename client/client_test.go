@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/auditdrain/auditdrain/client"
+	"github.com/auditdrain/auditdrain/internal/leaktest"
 )
 
 const token = "ad_0123456789abcdefghijABCDEFGHIJ01"
@@ -38,6 +39,7 @@ func TestNewRefuses(t *testing.T) {
 }
 
 func TestNewKeepsPath(t *testing.T) {
+	leaktest.Check(t)
 	var got string
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		got = r.URL.Path

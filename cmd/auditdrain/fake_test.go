@@ -16,6 +16,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/auditdrain/auditdrain"
+	"github.com/auditdrain/auditdrain/internal/leaktest"
 )
 
 const testToken = "ad_0123456789abcdefghijABCDEFGHIJ01"
@@ -60,6 +61,7 @@ func (f *fakeService) sent() []int {
 
 // start serves f until the test ends and returns its URL.
 func (f *fakeService) start(t *testing.T) string {
+	leaktest.Check(t)
 	server := httptest.NewServer(f)
 	t.Cleanup(server.Close)
 	return server.URL

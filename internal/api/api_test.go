@@ -19,6 +19,7 @@ import (
 
 	"github.com/auditdrain/auditdrain"
 	"github.com/auditdrain/auditdrain/internal/ingest"
+	"github.com/auditdrain/auditdrain/internal/leaktest"
 	"github.com/auditdrain/auditdrain/internal/pebblestore"
 	"github.com/auditdrain/auditdrain/internal/s3"
 )
@@ -46,6 +47,7 @@ const operatorToken = "ad_operator0123456789abcdefghij"
 
 func newService(t *testing.T) *service {
 	t.Helper()
+	leaktest.Check(t)
 	s := &service{t: t, log: new(strings.Builder)}
 	log := slog.New(slog.NewTextHandler(s.log, nil))
 	store, err := pebblestore.Open(t.TempDir(), pebblestore.Options{Logger: log})

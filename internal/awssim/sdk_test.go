@@ -189,7 +189,10 @@ func TestReadPermissions(t *testing.T) {
 	client := w.s3(w.mustAssume())
 	bucket, key := aws.String(bucketName), aws.String(objectKey)
 	get := func(key *string) error {
-		_, err := client.GetObject(ctx, &s3.GetObjectInput{Bucket: bucket, Key: key})
+		got, err := client.GetObject(ctx, &s3.GetObjectInput{Bucket: bucket, Key: key})
+		if err == nil {
+			got.Body.Close()
+		}
 		return err
 	}
 	list := func() error {

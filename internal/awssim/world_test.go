@@ -17,6 +17,7 @@ import (
 
 	"github.com/auditdrain/auditdrain/internal/awssim"
 	"github.com/auditdrain/auditdrain/internal/iam"
+	"github.com/auditdrain/auditdrain/internal/leaktest"
 )
 
 const (
@@ -71,6 +72,7 @@ func newWorld(t testing.TB) *world { return newWorldAt(t, t.TempDir(), nil) }
 
 func newWorldAt(t testing.TB, dir string, clock func() time.Time) *world {
 	t.Helper()
+	leaktest.Check(t)
 	sim, err := awssim.New(awssim.Options{Dir: dir, Clock: clock})
 	if err != nil {
 		t.Fatal(err)

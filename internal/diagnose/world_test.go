@@ -29,6 +29,7 @@ import (
 	"github.com/auditdrain/auditdrain/internal/awssim"
 	"github.com/auditdrain/auditdrain/internal/diagnose"
 	"github.com/auditdrain/auditdrain/internal/iam"
+	"github.com/auditdrain/auditdrain/internal/leaktest"
 	"github.com/auditdrain/auditdrain/internal/s3"
 )
 
@@ -153,6 +154,7 @@ func (w *world) SetFault(f func(awssim.FaultRequest) awssim.Fault) {
 // kms, the bucket encrypts with a customer managed key.
 func newWorld(t *testing.T, kms bool, prefix string) *world {
 	t.Helper()
+	leaktest.Check(t)
 	sim, err := awssim.New(awssim.Options{Dir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)

@@ -16,12 +16,14 @@ import (
 	"github.com/auditdrain/auditdrain"
 	"github.com/auditdrain/auditdrain/internal/awssim"
 	"github.com/auditdrain/auditdrain/internal/iam"
+	"github.com/auditdrain/auditdrain/internal/leaktest"
 	"github.com/auditdrain/auditdrain/internal/s3"
 )
 
 // TestAgreesWithDeliveries makes policies as TestEditsOfAnything does, and delivers under them: what is said of them is
 // what becomes of the deliveries.
 func TestAgreesWithDeliveries(t *testing.T) {
+	leaktest.Check(t)
 	sim, err := awssim.New(awssim.Options{Dir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)

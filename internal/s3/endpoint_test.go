@@ -31,6 +31,7 @@ import (
 	"github.com/auditdrain/auditdrain"
 	"github.com/auditdrain/auditdrain/internal/awssim"
 	"github.com/auditdrain/auditdrain/internal/iam"
+	"github.com/auditdrain/auditdrain/internal/leaktest"
 )
 
 // awsEnv gives this process an AWS environment of its own.
@@ -199,6 +200,7 @@ func newCA(t *testing.T, hosts ...string) (caPEM []byte, cfg *tls.Config) {
 func (w *world) serveTLS(t *testing.T) (addr, caFile string) {
 	t.Helper()
 	caPEM, cfg := newCA(t, "*.s3.eu-west-1.amazonaws.com", "s3.eu-west-1.amazonaws.com", "sts.eu-west-1.amazonaws.com")
+	leaktest.Check(t)
 	srv := httptest.NewUnstartedServer(w.handler)
 	srv.TLS = cfg
 	srv.Config.ErrorLog = log.New(io.Discard, "", 0) // of handshakes that fail
@@ -314,16 +316,15 @@ func TestProxy(t *testing.T) {
 	w := newSim(t)
 	addr, caFile := w.serveTLS(t)
 	p := &proxy{tlsAddr: addr, plain: w.handler}
-	srv := httptest.NewServer(p)
-	t.Cleanup(srv.Close)
+	url := serve(t, p)
 	tests := []struct {
 		env  []string
 		asks []string
 	}{
-		{[]string{"HTTPS_PROXY=" + srv.URL}, []string{
+		{[]string{"HTTPS_PROXY=" + url}, []string{
 			"CONNECT " + bucket + ".s3.eu-west-1.amazonaws.com:443", "CONNECT sts.eu-west-1.amazonaws.com:443",
 		}},
-		{[]string{"HTTP_PROXY=" + srv.URL, "AWS_ENDPOINT_URL=http://aws.internal.example"}, []string{
+		{[]string{"HTTP_PROXY=" + url, "AWS_ENDPOINT_URL=http://aws.internal.example"}, []string{
 			"POST aws.internal.example", "PUT aws.internal.example",
 		}},
 	}

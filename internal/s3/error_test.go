@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -373,7 +372,7 @@ func TestStrangeAnswers(t *testing.T) {
 		for _, op := range []string{"AssumeRole", "PutObject"} {
 			t.Run(tt.name+" to "+op, func(t *testing.T) {
 				w := newSim(t)
-				srv := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+				w.url = serve(t, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 					if (r.Method == http.MethodPut) != (op == "PutObject") {
 						w.handler.ServeHTTP(rw, r)
 						return
@@ -382,8 +381,6 @@ func TestStrangeAnswers(t *testing.T) {
 					rw.WriteHeader(tt.status)
 					fmt.Fprint(rw, tt.body)
 				}))
-				t.Cleanup(srv.Close)
-				w.url = srv.URL
 				e := putError(t, t.Context(), w.open(t))
 				a := e.Answer
 				if a.Operation != op || a.HTTPStatus != tt.status || a.Message != tt.message || e.Class() != tt.class {
@@ -433,12 +430,11 @@ func TestAssumeRoleAnswerCannotBeUsed(t *testing.T) {
 		"not XML at it": begin + "\x01hidden" + end,
 	} {
 		t.Run(name, func(t *testing.T) {
-			srv := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+			url := serve(t, http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
 				rw.Header().Set("x-amzn-RequestId", "r1")
 				fmt.Fprint(rw, body)
 			}))
-			t.Cleanup(srv.Close)
-			w := &world{url: srv.URL}
+			w := &world{url: url}
 			e := putError(t, t.Context(), w.open(t))
 			a := e.Answer
 			if a.Service != "sts" || a.HTTPStatus != 200 || a.RequestID != "r1" || a.Body != "" || e.Class() != auditdrain.Transient {
@@ -454,7 +450,7 @@ func TestAssumeRoleAnswerCannotBeUsed(t *testing.T) {
 
 func TestHugeAnswer(t *testing.T) {
 	w := newSim(t)
-	srv := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+	w.url = serve(t, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodPut {
 			w.handler.ServeHTTP(rw, r)
 			return
@@ -464,8 +460,6 @@ func TestHugeAnswer(t *testing.T) {
 			fmt.Fprint(rw, strings.Repeat("x", maxAnswer))
 		}
 	}))
-	t.Cleanup(srv.Close)
-	w.url = srv.URL
 	if e := putError(t, t.Context(), w.open(t)); len(e.Answer.Body) != maxAnswer {
 		t.Errorf("%d bytes were kept, want %d", len(e.Answer.Body), maxAnswer)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -68,8 +67,7 @@ func newGrantWorld(t *testing.T, region string) *grantWorld {
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv := httptest.NewServer(sim.Handler())
-	t.Cleanup(srv.Close)
+	url := serve(t, sim.Handler())
 	partition, _ := iam.Partition(region)
 	w := &grantWorld{Sim: sim, grant: iam.Grant{
 		WriterRoleARN: "arn:" + partition + ":iam::977805900156:role/vercel-drains-s3-writer",
@@ -96,7 +94,7 @@ func newGrantWorld(t *testing.T, region string) *grantWorld {
 	w.client = New(Config{
 		AWS: aws.Config{
 			Region:       region,
-			BaseEndpoint: &srv.URL,
+			BaseEndpoint: &url,
 			Credentials:  credentials.NewStaticCredentialsProvider(writer.AccessKeyID, writer.SecretKey, writer.SessionToken),
 		},
 		Namespace: auditdrain.DefaultNamespace,

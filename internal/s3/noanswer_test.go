@@ -9,7 +9,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"os"
 	"strings"
@@ -54,9 +53,7 @@ func TestDNSFails(t *testing.T) {
 }
 
 func TestNoTLS(t *testing.T) {
-	srv := httptest.NewServer(http.NotFoundHandler())
-	t.Cleanup(srv.Close)
-	w := &world{url: strings.Replace(srv.URL, "http:", "https:", 1)}
+	w := &world{url: strings.Replace(serve(t, http.NotFoundHandler()), "http:", "https:", 1)}
 	e := putError(t, t.Context(), w.open(t))
 	contains(t, e.Error(), "TLS: the server speaks HTTP without TLS")
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/auditdrain/auditdrain"
 	"github.com/auditdrain/auditdrain/internal/awssim"
 	"github.com/auditdrain/auditdrain/internal/iam"
+	"github.com/auditdrain/auditdrain/internal/leaktest"
 )
 
 const (
@@ -108,10 +109,18 @@ func newSim(t testing.TB) *world {
 func newWorld(t testing.TB) *world {
 	t.Helper()
 	w := newSim(t)
-	srv := httptest.NewServer(w.handler)
-	t.Cleanup(srv.Close)
-	w.url = srv.URL
+	w.url = serve(t, w.handler)
 	return w
+}
+
+// serve serves h until the test ends, which must leave nothing running, and
+// returns where.
+func serve(t testing.TB, h http.Handler) (url string) {
+	t.Helper()
+	leaktest.Check(t)
+	srv := httptest.NewServer(h)
+	t.Cleanup(srv.Close)
+	return srv.URL
 }
 
 func (w *world) config() Config {

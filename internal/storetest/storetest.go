@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/auditdrain/auditdrain"
+	"github.com/auditdrain/auditdrain/internal/leaktest"
 )
 
 // Store is all that the suite tests. The code that uses a store declares the
@@ -113,6 +114,7 @@ func Run(t *testing.T, newPlace func(t *testing.T) Place) {
 		{"check and close", testClose},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			leaktest.Check(t)
 			f := &fixture{T: t, place: newPlace(t), ctx: t.Context(), time: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
 			f.open()
 			c.test(f)

@@ -19,12 +19,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
-	"time"
+
+	"github.com/auditdrain/auditdrain/internal/leaktest"
 )
 
 var seedFlag = flag.Uint64("e2e.seed", 0, "seed of everything random; 0: a new one")
@@ -77,39 +77,25 @@ func build(name string, flags ...string) (string, error) {
 func binary(t *testing.T) string {
 	t.Helper()
 	path, err := plainBinary()
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	return path
 }
 
-// leftovers tells of processes and goroutines of ours that tests have left
-// behind. Goroutines may need a moment to end.
+// racing is the binary with the race detector, which ends the process if it
+// finds something.
+func racing(t *testing.T) string {
+	t.Helper()
+	path, err := raceBinary()
+	must(t, err)
+	return path
+}
+
+// leftovers tells of processes and goroutines that tests have left behind.
 func leftovers() error {
 	if pids := running.list(); len(pids) > 0 {
 		return fmt.Errorf("processes were left behind: %v", pids)
 	}
-	var ours []string
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); runtime.Gosched() {
-		if ours = goroutines(); len(ours) == 0 {
-			return nil
-		}
-	}
-	return fmt.Errorf("%d goroutines were left behind:\n\n%s", len(ours), strings.Join(ours, "\n\n"))
-}
-
-// goroutines returns the stacks of all goroutines but this one and those of
-// the runtime and the testing package.
-func goroutines() []string {
-	buf := make([]byte, 4<<20)
-	stacks := strings.Split(string(buf[:runtime.Stack(buf, true)]), "\n\n")
-	var out []string
-	for _, s := range stacks[1:] { // the first is this one
-		if !strings.Contains(s, "os/signal.loop") && !strings.Contains(s, "testing.(*M)") {
-			out = append(out, s)
-		}
-	}
-	return out
+	return leaktest.Find()
 }
 
 // newSeed returns the seed of a test and notes it for whoever looks into its

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/auditdrain/auditdrain/internal/leaktest"
 )
 
 const timeout = 30 * time.Second // of what takes no time unless a test fails
@@ -67,6 +69,7 @@ type server struct {
 
 func newServer(t testing.TB, serve func(n int, c net.Conn, in *bufio.Reader)) *server {
 	t.Helper()
+	leaktest.Check(t)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
