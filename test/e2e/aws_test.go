@@ -33,7 +33,7 @@ type cloud struct {
 	dir string // of the objects' files
 
 	mu      sync.Mutex
-	objects map[string]bool // bucket/key of all that was written
+	objects map[string]bool // bucket/key of all that is there
 	puts    map[string]int  // calls by bucket/key, whatever came of them
 	assumed map[string]int  // successful calls by role ARN
 	refused []awssim.Call   // of AssumeRole
@@ -65,21 +65,45 @@ func newCloud(t *testing.T) *cloud {
 			Trust:    iam.MustParse(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"` + userARN + `"},"Action":"sts:AssumeRole"}]}`),
 			Identity: policies(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"sts:AssumeRole","Resource":"*"}]}`)}),
 	)
+	c.url = c.serve(func() bool { return false })
+	return c
+}
+
+// serve answers at an address of its own until the test ends. Connections are
+// reset, before anything is read from them, if refuse says so.
+func (c *cloud) serve(refuse func() bool) (url string) {
+	c.t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		c.t.Fatal(err)
 	}
-	c.url = "http://" + listener.Addr().String()
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
-	go func() { served <- sim.Serve(ctx, listener) }()
-	t.Cleanup(func() {
+	go func() { served <- c.Serve(ctx, gate{listener, refuse}) }()
+	c.t.Cleanup(func() {
 		cancel()
 		if err := <-served; err != nil {
-			t.Error(err)
+			c.t.Error(err)
 		}
 	})
-	return c
+	return "http://" + listener.Addr().String()
+}
+
+// gate is a listener that does not let everybody in.
+type gate struct {
+	net.Listener
+	refuse func() bool
+}
+
+func (g gate) Accept() (net.Conn, error) {
+	for {
+		conn, err := g.Listener.Accept()
+		if err != nil || !g.refuse() {
+			return conn, err
+		}
+		conn.(*net.TCPConn).SetLinger(0)
+		conn.Close()
+	}
 }
 
 func must(t *testing.T, errs ...error) {
@@ -104,7 +128,7 @@ func (c *cloud) observe(call awssim.Call) {
 	switch call.Op {
 	case "PutObject":
 		c.puts[call.Bucket+"/"+call.Key]++
-		if ok {
+		if ok || call.Status == 412 {
 			c.objects[call.Bucket+"/"+call.Key] = true
 		}
 	case "AssumeRole":

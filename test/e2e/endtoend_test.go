@@ -123,10 +123,6 @@ func (tm *team) setUp(t *testing.T, hc *http.Client, api *client.Client) {
 // detector, and compares the objects with what was acknowledged. One team's
 // role trusts another external ID until the middle of it.
 func TestEndToEnd(t *testing.T) {
-	path, err := raceBinary()
-	if err != nil {
-		t.Fatal(err)
-	}
 	seed := newSeed(t)
 	aws := newCloud(t)
 	teams := newTeams()
@@ -138,7 +134,7 @@ func TestEndToEnd(t *testing.T) {
 		}
 		aws.addTargets(externalID, tm.targets...)
 	}
-	svc := start(t, path, environment(t, aws.url, "AUDITDRAIN_OPERATOR_TOKEN="+operatorToken),
+	svc := start(t, racing(t), environment(t, aws.url, "AUDITDRAIN_OPERATOR_TOKEN="+operatorToken),
 		"serve", "--listen", "127.0.0.1:0", "--data", t.TempDir(), "--writer-role-arn", writerRole)
 	url := svc.url()
 	hc := newHTTPClient(t)
