@@ -3,7 +3,7 @@
 #   make build   bin/auditdrain, a static binary
 #   make test    install what tests need, run all of them
 #   make check   only format, vet and staticcheck
-#   make bench   one table of speed on this machine, into docs/benchmarks.md
+#   make bench   the record of speed on this machine, docs/benchmarks.md, in half an hour
 #   make fuzz    every fuzz target for FUZZTIME (30s)
 
 FUZZTIME ?= 30s
@@ -36,7 +36,7 @@ check:
 	cd test/versitygw && $(STATICCHECK) ./...
 
 bench:
-	go run ./test/bench -o docs/benchmarks.md
+	go run ./test/bench -remarks test/bench/remarks.md -o docs/benchmarks.md
 
 fuzz:
 	@FUZZTIME=$(FUZZTIME) test/fuzz.sh

@@ -21,34 +21,40 @@ import (
 // its work, prints another, and waits for the end of stdin, so that it can
 // still be measured.
 type producerReport struct {
-	Events int       // PUT or acknowledged, so far
-	Start  time.Time // when the work began; not in the first report
+	Events     int // PUT or acknowledged
+	Start, End time.Time
+	Refused    int // calls that were refused for now, and repeated
 }
 
-// produce is the producers' side of that: warmUp and work each return the
-// number of events.
-func produce(stdin io.Reader, stdout io.Writer, warmUp, work func() (int, error)) error {
+// produce is the producers' side of that.
+func produce(stdin io.Reader, stdout io.Writer, warmUp, work func() (producerReport, error)) error {
 	in, out := bufio.NewReader(stdin), json.NewEncoder(stdout)
-	warm, err := warmUp()
+	report, err := warmUp()
 	if err != nil {
 		return fmt.Errorf("warm up: %w", err)
 	}
-	if err := out.Encode(producerReport{Events: warm}); err != nil {
+	if err := out.Encode(report); err != nil {
 		return err
 	}
 	if _, err := in.ReadString('\n'); err != nil {
 		return fmt.Errorf("wait for the start: %w", err)
 	}
-	start := time.Now()
-	n, err := work()
-	if err != nil {
+	if report, err = work(); err != nil {
 		return err
 	}
-	if err := out.Encode(producerReport{Events: warm + n, Start: start}); err != nil {
+	if err := out.Encode(report); err != nil {
 		return err
 	}
 	_, err = io.Copy(io.Discard, in)
 	return err
+}
+
+// argument reads the one argument of a child of this binary.
+func argument(args []string, options any) error {
+	if len(args) != 1 {
+		return fmt.Errorf("want 1 argument, have %d", len(args))
+	}
+	return json.Unmarshal([]byte(args[0]), options)
 }
 
 // child is a process that the bench has started. Its stdout is read line by

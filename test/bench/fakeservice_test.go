@@ -10,6 +10,8 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"reflect"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -23,11 +25,10 @@ func runFakeService(ctx context.Context, args []string, _ io.Reader, _ io.Writer
 	fs := flag.NewFlagSet("serve", flag.ContinueOnError)
 	listen := fs.String("listen", "", "")
 	data := fs.String("data", "", "")
-	writer := fs.String("writer-role-arn", "unset", "")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
-	if *data == "" || *writer != "" {
+	if *data == "" {
 		return fmt.Errorf("flags: %q", args)
 	}
 	for _, kv := range os.Environ() {
@@ -42,7 +43,11 @@ func runFakeService(ctx context.Context, args []string, _ io.Reader, _ io.Writer
 	if err != nil {
 		return err
 	}
-	s := &fakeService{put: put, fault: os.Getenv("FAKE_SERVICE_FAULT"), drains: make(map[string]auditdrain.Drain)}
+	// Its teams and drains are in no folder: all that can be are there.
+	if err := os.MkdirAll(*data, 0o700); err != nil {
+		return err
+	}
+	s := &fakeService{put: put, fault: os.Getenv("FAKE_SERVICE_FAULT")}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /readyz", func(http.ResponseWriter, *http.Request) {})
 	mux.HandleFunc("POST /v1/teams", s.createTeam)
@@ -63,9 +68,7 @@ type fakeService struct {
 	put   putter
 	fault string
 
-	mu     sync.Mutex
-	drains map[string]auditdrain.Drain // by team
-	once   sync.Once                   // for fault
+	once sync.Once // for fault
 }
 
 func authorized(r *http.Request) bool {
@@ -82,36 +85,36 @@ func (s *fakeService) createTeam(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, fmt.Sprint(err), http.StatusBadRequest)
 		return
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.drains[team.ID] = auditdrain.Drain{}
+	json.NewEncoder(w).Encode(team)
 }
 
 func (s *fakeService) createDrain(w http.ResponseWriter, r *http.Request) {
-	var drain auditdrain.Drain
-	body, err := io.ReadAll(r.Body)
+	var in auditdrain.DrainInput
+	team, err := teamNumber(r.URL.Query().Get("teamId"))
 	if err == nil {
-		err = json.Unmarshal(bytes.Replace(body, []byte(`"projects":"all",`), nil, 1), &drain)
+		err = json.NewDecoder(r.Body).Decode(&in)
+	}
+	if err == nil && !reflect.DeepEqual(*in.Delivery, deliveryOf(team)) {
+		err = fmt.Errorf("delivery of team %d: %+v", team, *in.Delivery)
 	}
 	if err == nil {
-		err = auditdrain.FieldErrors(drain.Validate(func(string) (string, bool) { return "aws", true }))
+		err = auditdrain.FieldErrors(in.Delivery.Validate(func(string) (string, bool) { return "aws", true }))
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	teamID := r.URL.Query().Get("teamId")
-	if _, ok := s.drains[teamID]; !ok || err != nil || !authorized(r) {
+	if err != nil || !authorized(r) {
 		http.Error(w, fmt.Sprint(err), http.StatusBadRequest)
 		return
 	}
-	s.drains[teamID] = drain
+	json.NewEncoder(w).Encode(auditdrain.Drain{Name: in.Name})
+}
+
+func teamNumber(id string) (int, error) {
+	return strconv.Atoi(strings.TrimPrefix(id, "team_bench"))
 }
 
 func (s *fakeService) events(w http.ResponseWriter, r *http.Request) {
-	s.mu.Lock()
-	drain := s.drains[r.URL.Query().Get("teamId")]
-	s.mu.Unlock()
+	team, teamErr := teamNumber(r.URL.Query().Get("teamId"))
 	body, err := io.ReadAll(r.Body)
-	if err != nil || !authorized(r) || r.Header.Get("Content-Type") != "application/x-ndjson" {
+	if err != nil || teamErr != nil || !authorized(r) || r.Header.Get("Content-Type") != "application/x-ndjson" {
 		http.Error(w, "bad request", http.StatusBadRequest)
 		return
 	}
@@ -124,6 +127,8 @@ func (s *fakeService) events(w http.ResponseWriter, r *http.Request) {
 				lines = lines[1:]
 			case "twice":
 				lines = append(lines, lines[0])
+			case "elsewhere":
+				team = (team + 1) % 2
 			case "duplicate":
 				accepted, duplicates = accepted-1, 1
 			case "hang":
@@ -131,6 +136,10 @@ func (s *fakeService) events(w http.ResponseWriter, r *http.Request) {
 				accepted = 0
 			case "refuse":
 				http.Error(w, "disk full", http.StatusInsufficientStorage)
+				accepted = 0
+			case "busy":
+				w.Header().Set("Retry-After", "1")
+				http.Error(w, "too many bodies", http.StatusServiceUnavailable)
 				accepted = 0
 			}
 		})
@@ -148,8 +157,8 @@ func (s *fakeService) events(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		event := auditdrain.Event{ID: e.ID, Timestamp: e.Timestamp, Body: line}
-		bucket, _ := drain.Delivery.SplitEndpoint()
-		if err := s.put(r.Context(), object{bucket, drain.Delivery.ObjectKey(event, false), drain.Delivery.ObjectBody(event)}); err != nil {
+		delivery := deliveryOf(team)
+		if err := s.put(r.Context(), object{bucketOf(team), delivery.ObjectKey(event, false), delivery.ObjectBody(event)}); err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 			return
 		}

@@ -15,6 +15,7 @@ import (
 // machine is what the figures depend on besides the code.
 type machine struct {
 	date     time.Time
+	commit   string // of what is measured
 	cpu      string
 	cores    int
 	goVer    string
@@ -24,7 +25,7 @@ type machine struct {
 }
 
 func (m machine) String() string {
-	return fmt.Sprintf("%s, %d cores, %s, %s, data on %s", m.cpu, m.cores, m.goVer, m.kernel, m.fs)
+	return fmt.Sprintf("commit %s, %s, %d cores, %s, %s, data on %s", m.commit, m.cpu, m.cores, m.goVer, m.kernel, m.fs)
 }
 
 // describeMachine asks Linux. What it cannot find out is "unknown": that must
@@ -32,6 +33,7 @@ func (m machine) String() string {
 func describeMachine(ctx context.Context, dataDir string) machine {
 	m := machine{
 		date:   time.Now().UTC(),
+		commit: cmp.Or(command(ctx, "git", "describe", "--always", "--dirty"), "unknown"),
 		cpu:    cmp.Or(cpuModel(), "unknown CPU"),
 		cores:  runtime.NumCPU(),
 		goVer:  runtime.Version(),

@@ -1,16 +1,12 @@
-// Command bench measures what one delivered audit event costs, next to what
-// it would cost at the least. One run gives one table of three rows:
+// Command bench measures what a delivered audit event costs, next to what it
+// would cost at the least, and writes the record of that. Its sections are
+// the chapters of docs/benchmarks.md.
 //
-//   - a bare loop of signed PUTs: the limit of any delivery over net/http;
-//   - a loop of the AWS SDK's PutObject, which anybody would write first;
-//   - auditdrain end to end: events posted in batches of 100, fsynced and
-//     acknowledged, then written by 100 drains, one object an event.
-//
-// All three talk to the same null S3, which answers everything with success
-// and stores nothing, so that the client is what is measured. Every run has
-// fresh processes: the null S3, the loop or the service, and for the service
-// a third one that posts the events. Rounds are interleaved, a ratio compares
-// runs of the same round only, and medians are reported.
+// Every run has fresh processes: a null S3, which answers everything with
+// success and stores nothing, so that its client is what is measured; a loop
+// of PUTs or the service; and for the service one more, which posts events.
+// Runs of a section are interleaved round by round, a ratio compares runs of
+// the same round only, and medians are reported.
 //
 // A run whose PUTs are not as many as its acknowledged events fails the bench.
 package main
@@ -29,6 +25,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/auditdrain/auditdrain"
 )
 
 // children are the processes that the bench starts from its own binary, by
@@ -38,6 +36,21 @@ var children = map[string]func(ctx context.Context, args []string, stdin io.Read
 	"put-bare": runPutBare,
 	"put-sdk":  runPutSDK,
 	"post":     runPost,
+}
+
+// section measures one chapter.
+type section struct {
+	letter  string
+	measure func(context.Context, *bench) (chapter, error)
+}
+
+// sections are those of the record, with its numbers.
+func sections() []section {
+	return []section{
+		{"a", recordRates.measure},
+		{"b", recordIngest.measure},
+		{"d", recordCost.measure},
+	}
 }
 
 func main() {
@@ -59,108 +72,134 @@ func main() {
 
 // options are what can be chosen on the command line.
 type options struct {
-	rounds      int
-	modes       []mode
-	events      int
-	concurrency int
-	senders     int
-	stall       time.Duration
-	dir         string
-	out         string
-
-	bench   string // this binary, for the children
-	service string // the auditdrain binary
+	rounds   int
+	sections []section
+	stall    time.Duration
+	dir      string
+	remarks  string
+	out      string
 }
 
 func parseOptions(args []string) (options, error) {
-	var o options
-	var modes string
+	o := options{sections: sections()}
+	var only string
 	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
-	fs.IntVar(&o.rounds, "rounds", 5, "`number` of rounds, each one run of every mode")
-	fs.StringVar(&modes, "modes", "bare,sdk,auditdrain", "`modes` to run; ratios to the limit need bare")
-	fs.IntVar(&o.events, "events", 40_000, "`number` of events a run, a multiple of 10,000")
-	fs.IntVar(&o.concurrency, "concurrency", 64, "PUTs in flight in the two loops")
-	fs.IntVar(&o.senders, "senders", 8, "ingest requests in flight")
+	fs.IntVar(&o.rounds, "rounds", 5, "`number` of rounds")
+	fs.StringVar(&only, "only", "", "`letters` of the sections to run, such as a,c; without it, all")
 	fs.DurationVar(&o.stall, "stall", 30*time.Second, "give up when no PUT or answer arrives for this long")
 	fs.StringVar(&o.dir, "dir", os.TempDir(), "`directory` for the service's data; its disk does the fsyncs")
-	fs.StringVar(&o.out, "o", "", "also write the report to this `file`, as Markdown")
+	fs.StringVar(&o.remarks, "remarks", "", "`file` with remarks on chapters, each below a heading with the chapter's letter")
+	fs.StringVar(&o.out, "o", "", "write the document to this `file`, too")
 	if err := fs.Parse(args); err != nil {
 		return o, err
 	}
 	if fs.NArg() > 0 {
 		return o, fmt.Errorf("unexpected argument %q", fs.Arg(0))
 	}
-	for name := range strings.SplitSeq(modes, ",") {
-		m := slices.Index(modeNames[:], name)
-		if m < 0 {
-			return o, fmt.Errorf("-modes: %q is not allowed: use bare, sdk and auditdrain", name)
+	if o.rounds < 1 {
+		return o, fmt.Errorf("-rounds: %d is not allowed: use 1 or more", o.rounds)
+	}
+	if only == "" {
+		return o, nil
+	}
+	if o.out != "" {
+		return o, errors.New("-o is for the whole record: leave out -only")
+	}
+	letters := strings.Split(only, ",")
+	for _, l := range letters {
+		if !slices.ContainsFunc(o.sections, func(s section) bool { return s.letter == l }) {
+			return o, fmt.Errorf("-only: there is no section %q", l)
 		}
-		o.modes = append(o.modes, mode(m))
 	}
-	switch {
-	case o.rounds < 1, o.concurrency < 1, o.senders < 1:
-		return o, errors.New("-rounds, -concurrency and -senders must be at least 1")
-	case o.events < drains*batchEvents || o.events%(drains*batchEvents) != 0:
-		return o, fmt.Errorf("-events: %d is not allowed: use a multiple of %d (%d drains, batches of %d)", o.events, drains*batchEvents, drains, batchEvents)
-	}
-	var err error
-	o.bench, err = os.Executable()
-	return o, err
+	o.sections = slices.DeleteFunc(o.sections, func(s section) bool { return !slices.Contains(letters, s.letter) })
+	return o, nil
 }
 
-// runBench measures all modes, round by round, and prints the report.
+// bench is what all sections share.
+type bench struct {
+	options
+	self       string // this binary, for the children
+	auditdrain string // the service's
+	token      string // of the operator of every service
+	folders    map[folder]string
+	progress   io.Writer
+	others     float64 // the largest share of the machine that others took in a run
+}
+
+// runBench measures all sections and writes the document.
 func runBench(ctx context.Context, args []string, _ io.Reader, stdout io.Writer) error {
 	o, err := parseOptions(args)
 	if err != nil {
 		return err
 	}
-	dir, err := os.MkdirTemp(o.dir, "auditdrain-bench-")
+	b := &bench{options: o, token: auditdrain.NewTokenValue(), folders: make(map[folder]string), progress: os.Stderr}
+	if b.dir, err = os.MkdirTemp(o.dir, "auditdrain-bench-"); err != nil {
+		return err
+	}
+	defer os.RemoveAll(b.dir)
+	if b.self, err = os.Executable(); err != nil {
+		return err
+	}
+	if b.auditdrain, err = buildService(ctx, b.dir); err != nil {
+		return err
+	}
+	doc, err := b.document(ctx)
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
-	o.dir = dir
-
-	if slices.Contains(o.modes, modeAuditdrain) {
-		if o.service, err = buildService(ctx, dir); err != nil {
-			return err
-		}
+	if letters := doc.missing(); len(letters) > 0 {
+		fmt.Fprintf(b.progress, "aims of %s are not met, and %q says nothing about them\n", strings.Join(letters, ", "), o.remarks)
 	}
-	report := report{machine: describeMachine(ctx, dir), options: o}
-	if report.rounds, err = measureRounds(ctx, o, os.Stderr); err != nil {
+	if err := doc.write(stdout); err != nil || o.out == "" {
 		return err
-	}
-	if err := report.writeText(stdout); err != nil {
-		return err
-	}
-	if o.out == "" {
-		return nil
 	}
 	f, err := os.Create(o.out)
 	if err != nil {
 		return err
 	}
-	return errors.Join(report.writeMarkdown(f), f.Close())
+	return errors.Join(doc.write(f), f.Close())
 }
 
-// measureRounds runs every mode once a round. The order rotates, so that no
-// mode always has the machine as the same other mode left it.
-func measureRounds(ctx context.Context, o options, progress io.Writer) ([]round, error) {
-	var rounds []round
-	for i := range o.rounds {
-		r := make(round)
-		for j := range o.modes {
-			m := o.modes[(i+j)%len(o.modes)]
-			res, err := measure(ctx, o, m)
-			if err != nil {
-				return nil, fmt.Errorf("round %d, %s: %w", i+1, m.title(), err)
-			}
-			r[m] = res
-			fmt.Fprintf(progress, "round %d of %d: %-25s %6.0f events/s\n", i+1, o.rounds, m.title(), res.rate())
+func (b *bench) document(ctx context.Context) (document, error) {
+	began := time.Now()
+	doc := document{machine: describeMachine(ctx, b.dir), rounds: b.rounds}
+	remarks := make(map[string]string)
+	if b.remarks != "" {
+		var err error
+		if remarks, err = readRemarks(b.remarks); err != nil {
+			return doc, err
 		}
-		rounds = append(rounds, r)
 	}
-	return rounds, nil
+	for _, s := range b.sections {
+		c, err := s.measure(ctx, b)
+		if err != nil {
+			return doc, fmt.Errorf("section %s: %w", s.letter, err)
+		}
+		c.letter, c.remarks = s.letter, remarks[s.letter]
+		doc.chapters = append(doc.chapters, c)
+	}
+	doc.others, doc.took = b.others, time.Since(began)
+	return doc, nil
+}
+
+// run is one of the runs that a round of a section consists of.
+type run struct {
+	name string
+	do   func(ctx context.Context) (result string, err error)
+}
+
+// round makes the runs of round i. The order rotates, so that none always has
+// the machine as the same other one left it.
+func (b *bench) round(ctx context.Context, i int, runs []run) error {
+	for j := range runs {
+		r := runs[(i+j)%len(runs)]
+		result, err := r.do(ctx)
+		if err != nil {
+			return fmt.Errorf("round %d, %s: %w", i+1, r.name, err)
+		}
+		fmt.Fprintf(b.progress, "round %d of %d: %-34s %s\n", i+1, b.rounds, r.name, result)
+	}
+	return nil
 }
 
 // buildService builds the binary that operators run, the way it is released.

@@ -10,9 +10,11 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/auditdrain/auditdrain"
 )
 
-// TestMain lets the test binary be the children that measure starts, and the
+// TestMain lets the test binary be the children that the bench starts, and a
 // service too.
 func TestMain(m *testing.M) {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
@@ -33,7 +35,8 @@ func TestMain(m *testing.M) {
 	m.Run()
 }
 
-func testOptions(t *testing.T) options {
+// newBench returns a bench of a stand-in for the service.
+func newBench(t *testing.T) *bench {
 	t.Helper()
 	// With -race, a process would wait a second before it exits.
 	t.Setenv("GORACE", "atexit_sleep_ms=0")
@@ -41,68 +44,86 @@ func testOptions(t *testing.T) options {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return options{
-		rounds: 1, modes: []mode{modeBare, modeSDK, modeAuditdrain}, events: 1000, concurrency: 4, senders: 4,
-		stall: time.Minute, dir: t.TempDir(), bench: exe, service: exe,
+	return &bench{
+		options: options{rounds: 1, stall: time.Minute, dir: t.TempDir()},
+		self:    exe, auditdrain: exe, token: auditdrain.NewTokenValue(),
+		folders: make(map[folder]string), progress: t.Output(),
 	}
 }
 
-// All modes, with real processes; only the service is a stand-in.
-func TestMeasureRounds(t *testing.T) {
+var tinyRates = rates{events: 80, concurrency: 4, callers: 4, loads: []load{{1, 10}, {2, 15}}}
+
+// All runs of one section, with real processes; only the service is a
+// stand-in.
+func TestMeasure(t *testing.T) {
 	// None of this may reach the children: the fake service checks.
 	t.Setenv("AWS_CA_BUNDLE", "/nowhere")
 	t.Setenv("AWS_ENDPOINT_URL_S3", "http://192.0.2.1")
 	t.Setenv("AUDITDRAIN_RETAIN", "1h")
 
-	o := testOptions(t)
-	o.rounds = 2
+	b := newBench(t)
+	b.rounds = 2
 	var progress strings.Builder
-	rounds, err := measureRounds(t.Context(), o, &progress)
+	b.progress = &progress
+	c, err := tinyRates.measure(t.Context(), b)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(rounds) != o.rounds {
-		t.Fatalf("%d rounds, want %d", len(rounds), o.rounds)
+	if rows := c.tables[0].rows; len(rows) != 4 || rows[0][2] != "1.00" && rows[0][3] != "1.00" {
+		t.Errorf("rows: %q", rows)
 	}
-	for i, r := range rounds {
-		for m := range mode(len(modeTitles)) {
-			res := r[m]
-			if res.events != o.events {
-				t.Errorf("round %d, %s: %d events, want %d without those for warming up", i, m.title(), res.events, o.events)
-			}
-			if res.elapsed <= 0 || res.client.cpu <= 0 || res.null.cpu <= 0 || res.client.peakRSS <= 0 {
-				t.Errorf("round %d, %s: something was not measured: %+v", i, m.title(), res)
-			}
-			if hasPoster := res.poster.cpu > 0; hasPoster != (m == modeAuditdrain) {
-				t.Errorf("round %d, %s: poster's CPU %v", i, m.title(), res.poster.cpu)
-			}
-		}
+	if n := strings.Count(progress.String(), "\n"); n != 8 {
+		t.Errorf("%d lines of progress, want 8:\n%s", n, &progress)
 	}
-	if n := strings.Count(progress.String(), "\n"); n != 6 {
-		t.Errorf("%d lines of progress, want 6:\n%s", n, &progress)
+	// The order rotates.
+	if !strings.HasPrefix(progress.String(), "round 1 of 2: bare loop ") || !strings.Contains(progress.String(), "\nround 2 of 2: loop of the SDK") {
+		t.Errorf("progress:\n%s", &progress)
 	}
-	left, err := os.ReadDir(o.dir)
-	if err != nil || len(left) > 0 {
-		t.Errorf("left behind in the data directory: %v, %v", left, err)
+	left, err := os.ReadDir(b.dir)
+	if err != nil || len(left) != len(b.folders) {
+		t.Errorf("left behind in the directory, besides %d folders: %v, %v", len(b.folders), left, err)
+	}
+}
+
+func TestResult(t *testing.T) {
+	b := newBench(t)
+	res, err := tinyRates.deliver(t.Context(), b, load{2, 15})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res.events != 80 {
+		t.Errorf("%d events, want 80 without those for warming up", res.events)
+	}
+	if res.bytes < 80*500 || res.elapsed <= 0 || res.client.cpu <= 0 || res.null.cpu <= 0 || res.poster.cpu <= 0 || res.client.peakRSS <= 0 || res.client.rss <= 0 {
+		t.Errorf("something was not measured: %+v", res)
+	}
+	res, err = b.bareLoop(t.Context(), 50, 4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res.events != 50 || res.elapsed <= 0 || res.client.cpu <= 0 || res.poster.cpu != 0 {
+		t.Errorf("the bare loop: %+v", res)
 	}
 }
 
 func TestMeasureRefusesABadService(t *testing.T) {
 	for fault, want := range map[string]string{
-		"lose":      "1099 PUTs for 1100 acknowledged events, and none for",
-		"twice":     "1101 PUTs for 1100 acknowledged events",
-		"duplicate": `batch of 100 new events: {"accepted":99,"duplicates":1}`,
+		"lose":      "81 PUTs for 82 acknowledged events, and none for",
+		"twice":     "83 PUTs for 82 acknowledged events",
+		"elsewhere": "not every bucket has its events",
+		"duplicate": `15 new events: {"accepted":14,"duplicates":1}`,
 		"refuse":    "507 Insufficient Storage: disk full",
 		"exit":      "exit status 1\nno clean shutdown",
-		"hang":      "Client.Timeout exceeded",
+		"hang":      "i/o timeout",
 	} {
 		t.Run(fault, func(t *testing.T) {
 			t.Setenv("FAKE_SERVICE_FAULT", fault)
-			o := testOptions(t)
+			b := newBench(t)
+			b.folders[folder{2, true}] = t.TempDir() // so that all faults are of the run
 			if fault == "lose" || fault == "hang" {
-				o.stall = 2 * time.Second
+				b.stall = 2 * time.Second
 			}
-			_, err := measure(t.Context(), o, modeAuditdrain)
+			_, err := tinyRates.deliver(t.Context(), b, load{2, 15})
 			if err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("got error %v, want one with %q", err, want)
 			}
@@ -110,20 +131,38 @@ func TestMeasureRefusesABadService(t *testing.T) {
 	}
 }
 
+// What is put off is repeated, and told.
+func TestPosterRepeats(t *testing.T) {
+	t.Setenv("FAKE_SERVICE_FAULT", "busy")
+	res, err := tinyRates.deliver(t.Context(), newBench(t), load{2, 15})
+	if err != nil || res.refused != 1 {
+		t.Errorf("%d calls put off, %v, want 1", res.refused, err)
+	}
+}
+
 func TestParseOptions(t *testing.T) {
-	o, err := parseOptions([]string{"-modes", "sdk,bare", "-rounds", "3", "-o", "x.md"})
+	o, err := parseOptions([]string{"-only", "d,a", "-rounds", "3"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !slices.Equal(o.modes, []mode{modeSDK, modeBare}) || o.rounds != 3 || o.out != "x.md" || o.events != 40_000 || o.concurrency != 64 {
+	if letters(o) != "ad" || o.rounds != 3 {
 		t.Errorf("options: %+v", o)
 	}
-	for _, args := range [][]string{
-		{"-modes", "bare,fast"}, {"-rounds", "0"}, {"-concurrency", "0"}, {"-senders", "-1"},
-		{"-events", "0"}, {"-events", "15000"}, {"more"},
-	} {
+	o, err = parseOptions([]string{"-o", "x.md"})
+	if err != nil || letters(o) != letters(options{sections: sections()}) || o.rounds != 5 || o.out != "x.md" {
+		t.Errorf("options: %+v, %v", o, err)
+	}
+	for _, args := range [][]string{{"-only", "a,z"}, {"-rounds", "0"}, {"-only", "a", "-o", "x.md"}, {"more"}} {
 		if _, err := parseOptions(args); err == nil {
 			t.Errorf("%q: accepted", args)
 		}
 	}
+}
+
+func letters(o options) string {
+	return strings.Join(slices.Collect(func(yield func(string) bool) {
+		for _, s := range o.sections {
+			yield(s.letter)
+		}
+	}), "")
 }

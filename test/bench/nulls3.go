@@ -19,18 +19,39 @@ import (
 )
 
 // nullS3 answers S3's PutObject and STS's AssumeRole and GetCallerIdentity
-// with success. It checks nothing and keeps nothing but counters.
+// with success, unless it is told to be sick in some buckets. It checks
+// nothing, and keeps nothing but counters and, if asked to, a log.
 //
 // It shares the machine with the client that is measured, so what it spends
 // is taken from the limit. Its HTTP/1.1 is therefore its own, and only as
 // much as clients of S3 use: keep-alive, pipelining, Content-Length bodies
 // and Expect: 100-continue. It costs about a third of net/http's server.
 type nullS3 struct {
-	puts     atomic.Int64
+	nullOptions
+	puts     atomic.Int64 // that were answered with success
 	putBytes atomic.Int64
 	lastPut  atomic.Int64 // Unix ns
 	sts      atomic.Int64
 	requests atomic.Uint64 // all, for request ids
+	buckets  [maxBuckets]atomic.Int32
+
+	mu     sync.Mutex
+	writes []write // the log
+}
+
+// maxBuckets is how many buckets are counted, those of teams 0 and up.
+const maxBuckets = 10_000
+
+// nullOptions are what the null S3 is started with.
+type nullOptions struct {
+	Log  bool // keep when each PUT came and was answered
+	Sick []sickness
+}
+
+// write is one PUT in the null S3's log, with times in Unix ns.
+type write struct {
+	ID         string // of the event
+	Came, Done int64  // its head had been read, its answer was written
 }
 
 // nullStats is the answer to GET /_stats.
@@ -43,6 +64,8 @@ type nullStats struct {
 	PeakRSS  int64         // bytes
 }
 
+func (s nullStats) usage() usage { return usage{cpu: s.CPU, peakRSS: s.PeakRSS} }
+
 func (s *nullS3) stats() (nullStats, error) {
 	u, err := usageOf(os.Getpid())
 	return nullStats{
@@ -53,7 +76,11 @@ func (s *nullS3) stats() (nullStats, error) {
 
 // runNullS3 listens on a free port of loopback, prints the URL, and serves
 // until stdin ends, so that it never outlives the bench.
-func runNullS3(ctx context.Context, _ []string, stdin io.Reader, stdout io.Writer) error {
+func runNullS3(ctx context.Context, args []string, stdin io.Reader, stdout io.Writer) error {
+	s := new(nullS3)
+	if err := argument(args, &s.nullOptions); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -67,7 +94,7 @@ func runNullS3(ctx context.Context, _ []string, stdin io.Reader, stdout io.Write
 	if _, err := fmt.Fprintf(stdout, "http://%s\n", ln.Addr()); err != nil {
 		return err
 	}
-	return new(nullS3).serve(ctx, ln)
+	return s.serve(ctx, ln)
 }
 
 // serve answers connections until ctx ends. It closes ln, and returns when
@@ -87,7 +114,7 @@ func (s *nullS3) serve(ctx context.Context, ln net.Listener) error {
 		wg.Go(func() {
 			defer context.AfterFunc(ctx, func() { c.Close() })()
 			defer c.Close()
-			if err := s.serveConn(c); err != nil && ctx.Err() == nil {
+			if err := s.serveConn(ctx, c); err != nil && ctx.Err() == nil {
 				fmt.Fprintf(os.Stderr, "null S3: %v\n", err)
 			}
 		})
@@ -107,8 +134,9 @@ type request struct {
 // nullConn is one client connection, with its buffers.
 type nullConn struct {
 	*nullS3
-	r *bufio.Reader
-	w *bufio.Writer
+	closing <-chan struct{}
+	r       *bufio.Reader
+	w       *bufio.Writer
 
 	out     []byte // the head being written
 	date    []byte // the Date header for second dateSec
@@ -117,8 +145,8 @@ type nullConn struct {
 
 // serveConn answers requests until the client closes the connection, which is
 // not an error between two requests.
-func (s *nullS3) serveConn(conn net.Conn) error {
-	c := &nullConn{nullS3: s, r: bufio.NewReaderSize(conn, 8<<10), w: bufio.NewWriterSize(conn, 2<<10)}
+func (s *nullS3) serveConn(ctx context.Context, conn net.Conn) error {
+	c := &nullConn{nullS3: s, closing: ctx.Done(), r: bufio.NewReaderSize(conn, 8<<10), w: bufio.NewWriterSize(conn, 2<<10)}
 	for {
 		req, err := c.readHead()
 		if err == io.EOF {
@@ -204,36 +232,92 @@ func (c *nullConn) answer(req *request) error {
 	path, _, _ := strings.Cut(req.path, "?")
 	switch {
 	case req.method == "PUT":
-		if _, err := c.r.Discard(int(req.contentLength)); err != nil {
-			return fmt.Errorf("read body of PUT %s: %w", req.path, err)
-		}
-		c.puts.Add(1)
-		c.putBytes.Add(req.contentLength)
-		now := time.Now()
-		c.lastPut.Store(now.UnixNano())
-		return c.respond("200 OK", now, etagHeader, nil)
+		return c.answerPut(req)
 	case req.method == "POST" && path == "/":
 		return c.answerSTS(req)
 	}
 	if _, err := c.r.Discard(int(req.contentLength)); err != nil {
 		return fmt.Errorf("read body of %s %s: %w", req.method, req.path, err)
 	}
-	if req.method == "GET" && path == "/_stats" {
-		stats, err := c.stats()
-		if err != nil {
-			return err
+	if req.method == "GET" {
+		switch path {
+		case "/_stats":
+			stats, err := c.stats()
+			if err != nil {
+				return err
+			}
+			return c.respondJSON(stats)
+		case "/_buckets":
+			return c.respondJSON(c.bucketCounts())
+		case "/_log":
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			return c.respondJSON(c.writes)
 		}
-		body, err := json.Marshal(stats)
-		if err != nil {
-			return err
-		}
-		return c.respond("200 OK", time.Now(), "Content-Type: application/json\r\n", body)
 	}
 	if req.method == "HEAD" {
 		// An answer to HEAD has no body, whatever its status.
 		return c.respond("501 Not Implemented", time.Now(), "", nil)
 	}
 	return c.respondError("501 Not Implemented", "NotImplemented", "The null S3 does not do this.")
+}
+
+func (c *nullConn) answerPut(req *request) error {
+	var came time.Time
+	if c.Log {
+		came = time.Now()
+	}
+	if _, err := c.r.Discard(int(req.contentLength)); err != nil {
+		return fmt.Errorf("read body of PUT %s: %w", req.path, err)
+	}
+	bucket, numbered := bucketNumber(req.path)
+	if s := c.sicknessOf(bucket); numbered && s != "" {
+		if well, err := c.fallSick(s, req); !well {
+			return err
+		}
+	}
+	if numbered {
+		c.buckets[bucket].Add(1)
+	}
+	c.puts.Add(1)
+	c.putBytes.Add(req.contentLength)
+	now := time.Now()
+	c.lastPut.Store(now.UnixNano())
+	if c.Log {
+		c.mu.Lock()
+		c.writes = append(c.writes, write{ID: eventOf(req.path), Came: came.UnixNano(), Done: now.UnixNano()})
+		c.mu.Unlock()
+	}
+	return c.respond("200 OK", now, etagHeader, nil)
+}
+
+// bucketNumber returns the team whose bucket a path is in.
+func bucketNumber(path string) (n int, ok bool) {
+	rest, ok := strings.CutPrefix(path, "/"+bucketPrefix)
+	if !ok {
+		return 0, false
+	}
+	name, _, _ := strings.Cut(rest, "/")
+	n, err := strconv.Atoi(name)
+	return n, err == nil && n >= 0 && n < maxBuckets
+}
+
+// eventOf returns the ID of the event whose object a path names.
+func eventOf(path string) string {
+	_, id, _ := strings.Cut(path[strings.LastIndexByte(path, '/')+1:], "Z_")
+	id, _, _ = strings.Cut(id, ".")
+	return id
+}
+
+// bucketCounts are the PUTs of each team's bucket, up to the last that has any.
+func (s *nullS3) bucketCounts() []int {
+	var counts []int
+	for i := range s.buckets {
+		if n := s.buckets[i].Load(); n > 0 {
+			counts = append(append(counts, make([]int, i-len(counts))...), int(n))
+		}
+	}
+	return counts
 }
 
 const etagHeader = "ETag: \"9b2cf535f27731c974343645a3985328\"\r\n"
@@ -274,6 +358,14 @@ func (c *nullConn) answerSTS(req *request) error {
 		`<ResponseMetadata><RequestId>%016X</RequestId></ResponseMetadata></%sResponse>`,
 		action, action, result, action, c.requests.Load(), action)
 	return c.respond("200 OK", now, "Content-Type: text/xml\r\n", []byte(answer))
+}
+
+func (c *nullConn) respondJSON(v any) error {
+	body, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return c.respond("200 OK", time.Now(), "Content-Type: application/json\r\n", body)
 }
 
 func (c *nullConn) respondError(status, code, message string) error {

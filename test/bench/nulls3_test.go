@@ -16,17 +16,18 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/google/go-cmp/cmp"
 )
 
 // startNull serves a null S3 in this process until the test ends.
-func startNull(t *testing.T) (*nullS3, string) {
+func startNull(t *testing.T, o nullOptions) (*nullS3, string) {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	s, done := new(nullS3), make(chan error)
+	s, done := &nullS3{nullOptions: o}, make(chan error)
 	go func() { done <- s.serve(ctx, ln) }()
 	t.Cleanup(func() {
 		cancel()
@@ -42,7 +43,7 @@ func static() aws.CredentialsProvider {
 }
 
 func TestNullS3TakesSDKPuts(t *testing.T) {
-	null, url := startNull(t)
+	null, url := startNull(t, nullOptions{})
 	client := s3.New(s3.Options{
 		Region: region, Credentials: static(), BaseEndpoint: aws.String(url), UsePathStyle: true,
 		RetryMaxAttempts: 1,
@@ -71,7 +72,7 @@ func TestNullS3TakesSDKPuts(t *testing.T) {
 }
 
 func TestNullS3AnswersSTS(t *testing.T) {
-	null, url := startNull(t)
+	null, url := startNull(t, nullOptions{})
 	client := sts.New(sts.Options{Region: region, Credentials: static(), BaseEndpoint: aws.String(url), RetryMaxAttempts: 1})
 
 	who, err := client.GetCallerIdentity(t.Context(), &sts.GetCallerIdentityInput{})
@@ -113,11 +114,11 @@ func TestNullS3AnswersSTS(t *testing.T) {
 }
 
 func TestNullS3Stats(t *testing.T) {
-	null, url := startNull(t)
+	null, url := startNull(t, nullOptions{})
 	before := time.Now()
 	put(t, url+"/b/k", "some body")
-	stats, err := nullStatsOf(t.Context(), url)
-	if err != nil {
+	var stats nullStats
+	if err := getJSON(t.Context(), url+"/_stats", &stats); err != nil {
 		t.Fatal(err)
 	}
 	if stats.Puts != 1 || stats.PutBytes != 9 || stats.CPU <= 0 || stats.PeakRSS <= 0 {
@@ -128,6 +129,38 @@ func TestNullS3Stats(t *testing.T) {
 	}
 	if got := null.puts.Load(); got != 1 {
 		t.Errorf("/_stats counted as a PUT: %d", got)
+	}
+}
+
+// What is kept of each PUT: its bucket's count, and if asked for the log.
+func TestNullS3KeepsCountsAndLog(t *testing.T) {
+	_, url := startNull(t, nullOptions{Log: true})
+	before := time.Now().UnixNano()
+	event := newEventMaker(1).event(teamID(3))
+	delivery := deliveryOf(3)
+	put(t, url+"/"+bucketOf(3)+"/"+delivery.ObjectKey(event, false), "x")
+	put(t, url+"/"+bucketOf(0)+"/k", "x")
+	put(t, url+"/"+bucketOf(maxBuckets)+"/k", "x")
+	put(t, url+"/bucket/k", "x")
+
+	var counts []int
+	if err := getJSON(t.Context(), url+"/_buckets", &counts); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]int{1, 0, 0, 1}, counts); diff != "" {
+		t.Errorf("PUTs by bucket (-want +got):\n%s", diff)
+	}
+	var log []write
+	if err := getJSON(t.Context(), url+"/_log", &log); err != nil {
+		t.Fatal(err)
+	}
+	if len(log) != 4 || log[0].ID != event.ID {
+		t.Fatalf("log %+v, want one of %s first", log, event.ID)
+	}
+	for _, w := range log {
+		if w.Came < before || w.Done < w.Came || w.Done > time.Now().UnixNano() {
+			t.Errorf("times of %+v", w)
+		}
 	}
 }
 
@@ -181,7 +214,7 @@ func TestNullS3HTTP(t *testing.T) {
 			done := make(chan error, 1)
 			go func() {
 				defer server.Close()
-				done <- new(nullS3).serveConn(server)
+				done <- new(nullS3).serveConn(t.Context(), server)
 			}()
 			go io.WriteString(client, tc.send)
 
@@ -244,7 +277,7 @@ func TestNullS3RefusesGarbage(t *testing.T) {
 			}()
 			defer server.Close()
 			s := new(nullS3)
-			if err := s.serveConn(server); err == nil {
+			if err := s.serveConn(t.Context(), server); err == nil {
 				t.Error("no error")
 			}
 			if n := s.puts.Load(); n != 0 {
@@ -259,7 +292,7 @@ func TestRunNullS3EndsWithStdin(t *testing.T) {
 	stdinR, stdinW := io.Pipe()
 	stdoutR, stdoutW := io.Pipe()
 	done := make(chan error, 1)
-	go func() { done <- runNullS3(context.Background(), nil, stdinR, stdoutW) }()
+	go func() { done <- runNullS3(context.Background(), []string{"{}"}, stdinR, stdoutW) }()
 	url, err := bufio.NewReader(stdoutR).ReadString('\n')
 	if err != nil {
 		t.Fatal(err)

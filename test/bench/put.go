@@ -6,11 +6,11 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -43,6 +43,8 @@ type putOptions struct {
 	Endpoint    string
 	Events      int
 	Concurrency int
+	Rate        float64       // PUTs per second on a fixed schedule; 0: as fast as the answers come
+	Log         string        // file for when each PUT was sent and answered, or ""
 	Patience    time.Duration // with one answer
 }
 
@@ -65,11 +67,8 @@ func runPutSDK(ctx context.Context, args []string, stdin io.Reader, stdout io.Wr
 type putter func(ctx context.Context, o object) error
 
 func runPut(ctx context.Context, args []string, stdin io.Reader, stdout io.Writer, newPutter func(endpoint string, rt http.RoundTripper) (putter, error)) error {
-	if len(args) != 1 {
-		return fmt.Errorf("want 1 argument, have %d", len(args))
-	}
 	var o putOptions
-	if err := json.Unmarshal([]byte(args[0]), &o); err != nil {
+	if err := argument(args, &o); err != nil {
 		return err
 	}
 	put, err := newPutter(o.Endpoint, &http.Transport{
@@ -79,32 +78,63 @@ func runPut(ctx context.Context, args []string, stdin io.Reader, stdout io.Write
 		return err
 	}
 	objects := newObjectMaker()
+	warm, work := putLoop{o, put, objects, 0}, putLoop{o, put, objects, warmUpPuts}
+	warm.Events, warm.Rate, warm.Log = warmUpPuts, 0, ""
 	return produce(stdin, stdout,
-		func() (int, error) { return warmUpPuts, putLoop(ctx, o.Concurrency, 0, warmUpPuts, put, objects) },
-		func() (int, error) {
-			return o.Events, putLoop(ctx, o.Concurrency, warmUpPuts, o.Events, put, objects)
-		})
+		func() (producerReport, error) { return warm.run(ctx) },
+		func() (producerReport, error) { return work.run(ctx) })
 }
 
-// putLoop puts the objects first to first+n, concurrency of them at a time.
-func putLoop(ctx context.Context, concurrency, first, n int, put putter, objects *objectMaker) error {
+// putLoop puts Events objects, Concurrency of them at a time.
+type putLoop struct {
+	putOptions
+	put     putter
+	objects *objectMaker
+	first   int // number of the first object
+}
+
+func (l putLoop) run(ctx context.Context) (producerReport, error) {
 	var next atomic.Int64
+	report := producerReport{Events: l.Events, Start: time.Now()}
+	logs := make([][]posting, l.Concurrency)
 	g, ctx := errgroup.WithContext(ctx)
-	for range concurrency {
+	for c := range l.Concurrency {
 		g.Go(func() error {
 			for {
 				i := int(next.Add(1)) - 1
-				if i >= n {
+				if i >= l.Events {
 					return nil
 				}
-				if err := put(ctx, objects.object(first+i)); err != nil {
+				if l.Rate > 0 {
+					if err := sleep(ctx, time.Until(due(report.Start, i, l.Rate))); err != nil {
+						return err
+					}
+				}
+				var sent time.Time
+				if l.Log != "" {
+					sent = time.Now()
+				}
+				if err := l.put(ctx, l.objects.object(l.first+i)); err != nil {
 					return err
+				}
+				if l.Log != "" {
+					logs[c] = append(logs[c], posting{Sent: sent.UnixNano(), Acked: time.Now().UnixNano()})
 				}
 			}
 		})
 	}
-	return g.Wait()
+	if err := g.Wait(); err != nil {
+		return report, err
+	}
+	report.End = time.Now()
+	if l.Log == "" {
+		return report, nil
+	}
+	return report, writeLog(l.Log, slices.Concat(logs...))
 }
+
+// bareDrains are how many destinations the loops' objects have.
+const bareDrains = 100
 
 // objectMaker makes objects as the service would write them: a thousand
 // different bodies, and a key of its own for each.
@@ -116,20 +146,20 @@ type objectMaker struct {
 
 func newObjectMaker() *objectMaker {
 	m := new(objectMaker)
-	for i := range drains {
+	for i := range bareDrains {
 		m.deliveries = append(m.deliveries, deliveryOf(i))
 	}
 	events := newEventMaker(1)
 	for i := range 1000 {
-		e := events.event(teamID(i % drains))
+		e := events.event(teamID(i % bareDrains))
 		m.events = append(m.events, e)
-		m.bodies = append(m.bodies, m.deliveries[i%drains].ObjectBody(e))
+		m.bodies = append(m.bodies, m.deliveries[i%bareDrains].ObjectBody(e))
 	}
 	return m
 }
 
 func (m *objectMaker) object(i int) object {
-	e, d := m.events[i%len(m.events)], m.deliveries[i%drains]
+	e, d := m.events[i%len(m.events)], m.deliveries[i%bareDrains]
 	e.Timestamp += int64(i)
 	bucket, _ := d.SplitEndpoint()
 	return object{bucket: bucket, key: d.ObjectKey(e, false), body: m.bodies[i%len(m.bodies)]}

@@ -41,8 +41,9 @@ func record(t *testing.T, newPutter func(string, http.RoundTripper) (putter, err
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := putLoop(t.Context(), 3, 5, n, put, newObjectMaker()); err != nil {
-		t.Fatal(err)
+	loop := putLoop{putOptions{Events: n, Concurrency: 3}, put, newObjectMaker(), 5}
+	if report, err := loop.run(t.Context()); err != nil || report.Events != n {
+		t.Fatalf("%+v, %v", report, err)
 	}
 	slices.SortFunc(got, func(a, b received) int { return strings.Compare(a.RequestURI, b.RequestURI) })
 	return got
@@ -169,7 +170,8 @@ func TestBareLoopFailsOnRefusal(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := putLoop(t.Context(), 2, 0, 10, put, newObjectMaker()); err == nil || !strings.Contains(err.Error(), "404") {
+		loop := putLoop{putOptions{Events: 10, Concurrency: 2}, put, newObjectMaker(), 0}
+		if _, err := loop.run(t.Context()); err == nil || !strings.Contains(err.Error(), "404") {
 			t.Errorf("error %v, want one with 404", err)
 		}
 	}
