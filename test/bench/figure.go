@@ -67,3 +67,5 @@ func spread(xs []float64, digits int) string {
 func percent(x float64) string { return number(100*x, 0) + " %" }
 
 func mib(bytes float64) float64 { return bytes / (1 << 20) }
+
+func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

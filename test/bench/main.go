@@ -49,7 +49,10 @@ func sections() []section {
 	return []section{
 		{"a", recordRates.measure},
 		{"b", recordIngest.measure},
+		{"c", recordLatency.measure},
 		{"d", recordCost.measure},
+		{"f", recordIdle.measure},
+		{"g", recordIsolation.measure},
 	}
 }
 

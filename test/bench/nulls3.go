@@ -28,7 +28,8 @@ import (
 // and Expect: 100-continue. It costs about a third of net/http's server.
 type nullS3 struct {
 	nullOptions
-	puts     atomic.Int64 // that were answered with success
+	puts     atomic.Int64 // that were answered with success, to buckets that are well
+	sickPuts atomic.Int64 // those to buckets that are sick
 	putBytes atomic.Int64
 	lastPut  atomic.Int64 // Unix ns
 	sts      atomic.Int64
@@ -56,9 +57,10 @@ type write struct {
 
 // nullStats is the answer to GET /_stats.
 type nullStats struct {
-	Puts     int64
+	Puts     int64 // to buckets that are well, as are the next two
 	PutBytes int64
 	LastPut  int64 // Unix ns of the newest PUT's answer
+	SickPuts int64
 	STS      int64
 	CPU      time.Duration // of the whole process
 	PeakRSS  int64         // bytes
@@ -69,7 +71,8 @@ func (s nullStats) usage() usage { return usage{cpu: s.CPU, peakRSS: s.PeakRSS} 
 func (s *nullS3) stats() (nullStats, error) {
 	u, err := usageOf(os.Getpid())
 	return nullStats{
-		Puts: s.puts.Load(), PutBytes: s.putBytes.Load(), LastPut: s.lastPut.Load(), STS: s.sts.Load(),
+		Puts: s.puts.Load(), PutBytes: s.putBytes.Load(), LastPut: s.lastPut.Load(),
+		SickPuts: s.sickPuts.Load(), STS: s.sts.Load(),
 		CPU: u.cpu, PeakRSS: u.peakRSS,
 	}, err
 }
@@ -271,10 +274,8 @@ func (c *nullConn) answerPut(req *request) error {
 		return fmt.Errorf("read body of PUT %s: %w", req.path, err)
 	}
 	bucket, numbered := bucketNumber(req.path)
-	if s := c.sicknessOf(bucket); numbered && s != "" {
-		if well, err := c.fallSick(s, req); !well {
-			return err
-		}
+	if sick := c.sicknessOf(bucket); numbered && sick != "" {
+		return c.fallSick(sick, req)
 	}
 	if numbered {
 		c.buckets[bucket].Add(1)

@@ -312,3 +312,11 @@ func writeLog[T any](path string, entries []T) error {
 	}
 	return os.WriteFile(path, b, 0o600)
 }
+
+func readLog[T any](path string) (entries []T, err error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	return entries, json.Unmarshal(b, &entries)
+}

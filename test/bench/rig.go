@@ -161,8 +161,9 @@ type task struct {
 	// undelivered says that events become no objects.
 	undelivered bool
 	// beside, if it is not nil, is called when the work begins and has to
-	// return soon after it has ended.
-	beside func(context.Context) error
+	// return soon after it has ended; then is called after that, before the
+	// service is stopped.
+	beside, then func(context.Context) error
 }
 
 // run makes a producer work and measures what that takes. Then it stops the
@@ -179,6 +180,11 @@ func (r *rig) run(ctx context.Context, t task) (result, error) {
 		return result{}, fmt.Errorf("%w\n%s", err, producer.stderr)
 	}
 
+	if t.then != nil {
+		if err := t.then(ctx); err != nil {
+			return result{}, err
+		}
+	}
 	// Stop in order, then look again: a service that stops may still have
 	// written something that it had written before.
 	if err := producer.stop(false); err != nil {

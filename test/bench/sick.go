@@ -30,29 +30,28 @@ func (o nullOptions) sicknessOf(bucket int) string {
 	return ""
 }
 
-// fallSick answers a PUT as a sick bucket does, or reports that it has got
-// well: the PUT is to succeed.
-func (c *nullConn) fallSick(sickness string, req *request) (well bool, err error) {
+// fallSick answers a PUT as a sick bucket does.
+func (c *nullConn) fallSick(sickness string, req *request) error {
 	switch sickness {
 	case sickHangs:
 		// Nothing comes before the answer, but the end of the connection.
 		_, _ = c.r.Peek(1)
 		req.close = true
-		return false, nil
+		return nil
 	case sickForbids:
-		return false, c.respondError("403 Forbidden", "AccessDenied", "Access Denied")
+		return c.respondError("403 Forbidden", "AccessDenied", "Access Denied")
 	case sickBusy:
 		if rand.IntN(2) == 0 {
-			return true, nil
+			return c.respondError("503 Slow Down", "SlowDown", "Please reduce your request rate.")
 		}
-		return false, c.respondError("503 Slow Down", "SlowDown", "Please reduce your request rate.")
-	default: // slow
+	case sickSlow:
 		timer := time.NewTimer(slowAnswer)
 		defer timer.Stop()
 		select {
 		case <-timer.C:
 		case <-c.closing:
 		}
-		return true, nil
 	}
+	c.sickPuts.Add(1)
+	return c.respond("200 OK", time.Now(), etagHeader, nil)
 }
