@@ -29,8 +29,11 @@ import (
 	"github.com/auditdrain/auditdrain/internal/setup"
 )
 
-// trimEvery is how often delivered events that are old enough are removed.
-const trimEvery = time.Minute
+// trimEvery is how often delivered events that are old enough are removed: as
+// often as the precision of retain asks for, within reason.
+func trimEvery(retain time.Duration) time.Duration {
+	return min(max(retain/32, time.Second), time.Minute)
+}
 
 // settings are what serve can be told.
 type settings struct {
@@ -343,7 +346,7 @@ func (in *instance) run(ctx context.Context, listener net.Listener) error {
 
 // trim removes delivered events that are old enough, until ctx ends.
 func (in *instance) trim(ctx context.Context) error {
-	ticker := time.NewTicker(trimEvery)
+	ticker := time.NewTicker(trimEvery(in.retain))
 	defer ticker.Stop()
 	for {
 		select {

@@ -102,11 +102,10 @@ func (s cost) chapter(rounds []costRound) chapter {
 
 	return chapter{
 		title: "What an event costs",
-		text: []string{
-			fmt.Sprintf("As in a), with %s, %s events, and a CPU profile of the first %.0f s. The profile gives the shares, the kernel's clock of the process the sum. "+
-				"Time in the kernel is part of the stage that made the call: most of HTTP is reading from and writing to sockets.", s.load, whole(float64(s.events)), s.profile.Seconds()),
-			"Written bytes are what the process has caused to be sent to the disk until the last PUT was answered: the log, sorted files, and their compaction.",
+		parts: []part{
+			{[]string{fmt.Sprintf("As in a), with %s, %s events, and a CPU profile of the first %.0f s. The profile gives the shares, the kernel's clock of the process the sum. "+
+				"Time in the kernel is part of the stage that made the call: most of HTTP is reading from and writing to sockets.", s.load, whole(float64(s.events)), s.profile.Seconds())}, cpu},
+			{[]string{"Written bytes are what the process has caused to be sent to the disk until the last PUT was answered: the log, sorted files, and their compaction."}, rest},
 		},
-		tables: []table{cpu, rest},
 	}
 }

@@ -21,10 +21,15 @@ type document struct {
 // chapter is one section's part of the document.
 type chapter struct {
 	letter, title string
-	text          []string // paragraphs: what was measured, and how
-	tables        []table
+	parts         []part
 	aims          []aim
 	remarks       string // written by hand
+}
+
+// part is paragraphs on what was measured and how, and what came out.
+type part struct {
+	text  []string
+	table table
 }
 
 // table has a header and rows. The first column is text, the others are
@@ -87,12 +92,12 @@ func (d document) write(w io.Writer) error {
 	}
 	for _, c := range d.chapters {
 		fmt.Fprintf(&b, "\n## %s) %s\n", c.letter, c.title)
-		for _, p := range c.text {
-			fmt.Fprintf(&b, "\n%s\n", p)
-		}
-		for _, t := range c.tables {
+		for _, p := range c.parts {
+			for _, text := range p.text {
+				fmt.Fprintf(&b, "\n%s\n", text)
+			}
 			b.WriteString("\n")
-			t.write(&b)
+			p.table.write(&b)
 		}
 		if c.remarks != "" {
 			fmt.Fprintf(&b, "\n%s\n", c.remarks)

@@ -40,7 +40,7 @@ func TestRatesChapter(t *testing.T) {
 		{"auditdrain, 100 drains", "9,000", "1,800–16,000", "0.90", "2.25", "70", "35", "0", "20"},
 		{"auditdrain, 1 drain", "4,500", "900–8,000", "0.45", "1.13", "90", "45", "0", "20"},
 	}
-	if diff := cmp.Diff(want, c.tables[0].rows); diff != "" {
+	if diff := cmp.Diff(want, c.parts[0].table.rows); diff != "" {
 		t.Errorf("rows (-want +got):\n%s", diff)
 	}
 	aims := []aim{
@@ -72,7 +72,7 @@ func TestDocument(t *testing.T) {
 		machine: machine{date: time.Date(2026, 5, 22, 0, 0, 0, 0, time.UTC), commit: "abc", cpu: "CPU", cores: 2, goVer: "go1", kernel: "Linux 6", fs: "ext4", warnings: []string{"In memory."}},
 		rounds:  5, took: 90 * time.Second,
 		chapters: []chapter{
-			{letter: "a", title: "First", text: []string{"How."}, tables: []table{figures}, aims: []aim{atMost("x", 3, 2.5, 1, " s")}},
+			{letter: "a", title: "First", parts: []part{{[]string{"How."}, figures}}, aims: []aim{atMost("x", 3, 2.5, 1, " s")}},
 			{letter: "b", title: "Second", aims: []aim{atLeast("y", 3000, 2000, 0, "")}, remarks: remarks["b"]},
 			{letter: "c", title: "Third", aims: []aim{atLeast("z", 3, 2, 0, ""), atMost("nothing measured", 1, math.NaN(), 0, "")}},
 		},

@@ -118,10 +118,9 @@ func (s idle) chapter(rounds []idleRound) chapter {
 		"as long as "+number(medianOf(rounds, func(r idleRound) float64 { return r.startUp.Seconds() * r.bare.rate() }), 0)+" of its PUTs")
 	return chapter{
 		title: whole(float64(s.drains)) + " drains that have nothing to do",
-		text: []string{fmt.Sprintf("The service is started on a folder with %s teams and drains that nothing was ever sent to, and looked at for %.0f s, %.0f s after it was ready; "+
+		parts: []part{{[]string{fmt.Sprintf("The service is started on a folder with %s teams and drains that nothing was ever sent to, and looked at for %.0f s, %.0f s after it was ready; "+
 			"then again for %.0f s, %.0f s after each drain has got and delivered one event, so that each has a session.",
-			whole(float64(s.drains)), s.lasts.Seconds(), s.settle.Seconds(), s.after.Seconds(), s.settle.Seconds())},
-		tables: []table{t},
+			whole(float64(s.drains)), s.lasts.Seconds(), s.settle.Seconds(), s.after.Seconds(), s.settle.Seconds())}, t}},
 		aims: []aim{
 			atMost("RSS", idleMemoryAim, medianOf(rounds, func(r idleRound) float64 { return mib(float64(r.fresh.rss)) }), 0, " MiB"),
 			atMost("CPU, of a core", 100*idleCPUAim, medianOf(rounds, func(r idleRound) float64 { return 100 * r.fresh.cpu }), 2, " %"),

@@ -97,15 +97,14 @@ func (s ingest) chapter(rounds []ingestRound) chapter {
 	}
 	return chapter{
 		title: "Ingest alone",
-		text: []string{
+		parts: []part{{[]string{
 			fmt.Sprintf("%d teams without drains; a call has events of one team, and is acknowledged after an fsync. The poster is a process of its own, with one goroutine and one connection for each caller, "+
 				"an HTTP client of its own that costs a fraction of net/http's, and events that are copies of a thousand with a new ID, team and time: its CPU is in its own column. "+
 				"Runs take from %s to %s events.", s.teams,
 				whole(float64(slices.MinFunc(s.loads, func(a, b ingestLoad) int { return a.events - b.events }).events)),
 				whole(float64(slices.MaxFunc(s.loads, func(a, b ingestLoad) int { return a.events - b.events }).events))),
 			"*Put off* are calls that were answered 503 with `Retry-After`, because too many bodies were in memory, and were repeated after that time.",
-		},
-		tables: []table{t},
+		}, t}},
 		aims: []aim{
 			atLeast(fmt.Sprintf("durable events/s in batches of %s (%d callers)", whole(float64(best.batch)), best.callers), batchesAim, figure(best, result.rate), 0, ""),
 			atLeast(fmt.Sprintf("durable events/s, one a call, %d callers", singles.callers), singlesAim, figure(singles, result.rate), 0, ""),

@@ -81,8 +81,7 @@ func (s isolation) deliver(ctx context.Context, b *bench, sick []sickness, o pos
 		if err := b.fresh(ctx, folder{teams: last, drains: true}, r.dataPath()); err != nil {
 			return err
 		}
-		// What hangs is given up soon at the end.
-		if err := r.serve(ctx, r.dataPath(), "--shutdown-timeout", "4s"); err != nil {
+		if err := r.serve(ctx, r.dataPath(), "--shutdown-timeout", b.patience.String()); err != nil {
 			return err
 		}
 		if sick != nil {
@@ -109,9 +108,7 @@ func (s isolation) deliver(ctx context.Context, b *bench, sick []sickness, o pos
 
 // feed posts events that are not measured.
 func (r *rig) feed(ctx context.Context, o postOptions) error {
-	o = r.post(o)
-	o.Seed++ // for other events than those that are
-	poster, err := r.start(ctx, "post", o)
+	poster, err := r.start(ctx, "post", r.post(o))
 	if err != nil {
 		return err
 	}
@@ -163,14 +160,13 @@ func (s isolation) chapter(rounds []isolationRound) chapter {
 	}
 	return chapter{
 		title: "Healthy drains beside sick ones",
-		text: []string{
+		parts: []part{{[]string{
 			fmt.Sprintf("%s drains, of which %d are healthy%s. The sick have %d events each to deliver, posted %.0f s before the measurement begins, and go on trying during it; %s of their objects are written meanwhile. "+
 				"Without the sick, nothing is posted for them. Only the healthy drains' events are counted.",
 				whole(float64(all)), s.healthy, sick, s.backlog, s.settle.Seconds(),
 				whole(medianOf(rounds, func(r isolationRound) float64 { return float64(r.with.sick.SickPuts) }))),
 			fmt.Sprintf("Throughput: as in a), %s events in batches of %d. Latency: as in c), one event a call.", whole(float64(s.events)), s.batch),
-		},
-		tables: []table{t},
+		}, t}},
 		aims: []aim{
 			atLeast("throughput of the healthy, with to without the sick", 1-isolationAim, ratio(throughput), 2, ""),
 			atMost("p99 of the healthy, with to without the sick", 1+isolationAim, ratio(p(0.99)), 2, ""),

@@ -215,13 +215,12 @@ func (s latency) chapter(rounds []latencyRound) chapter {
 	own := medianOf(rounds, func(r latencyRound) float64 {
 		return float64(percentile(r.service[s.paces[0]].servers, 0.99)) / float64(time.Microsecond)
 	})
-	c.text = []string{
+	c.parts = []part{{[]string{
 		fmt.Sprintf("%s with a session each. Events come on a fixed schedule, whether earlier ones are answered or not: one a call, but %d a call at a share of the maximum, which is the rate of a run as in a) just before, %s events/s.",
 			s.load, s.paces[len(s.paces)-1].batch, whole(medianOf(rounds, func(r latencyRound) float64 { return r.maximum.rate() }))),
 		fmt.Sprintf("The time goes from when the poster has read the acknowledgement to when the null S3 has the PUT; both read the same clock, and events are matched by ID. "+
 			"What the null S3 itself takes from then to its answer is left out: its p99 is %.0f µs. An object that is there before its acknowledgement was read counts as 0. "+
 			"The bare loop makes PUTs on the same schedule; its time is from sending to the answer.", own),
-	}
-	c.tables = []table{t}
+	}, t}}
 	return c
 }

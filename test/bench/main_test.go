@@ -32,14 +32,14 @@ func TestMain(m *testing.M) {
 			return
 		}
 	}
+	// With -race, a process would wait a second before it exits.
+	os.Setenv("GORACE", "atexit_sleep_ms=0")
 	m.Run()
 }
 
 // newBench returns a bench of a stand-in for the service.
 func newBench(t *testing.T) *bench {
 	t.Helper()
-	// With -race, a process would wait a second before it exits.
-	t.Setenv("GORACE", "atexit_sleep_ms=0")
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -69,7 +69,7 @@ func TestMeasure(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if rows := c.tables[0].rows; len(rows) != 4 || rows[0][2] != "1.00" && rows[0][3] != "1.00" {
+	if rows := c.parts[0].table.rows; len(rows) != 4 || rows[0][2] != "1.00" && rows[0][3] != "1.00" {
 		t.Errorf("rows: %q", rows)
 	}
 	if n := strings.Count(progress.String(), "\n"); n != 8 {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 )
 
 // rates measures one object per event, end to end: events are posted, fsynced
@@ -136,22 +137,21 @@ func (s rates) chapter(rounds []ratesRound) chapter {
 	add("bare loop of signed PUTs", func(r ratesRound) result { return r.bare })
 	add("loop of the SDK's PutObject", func(r ratesRound) result { return r.sdk })
 	c := chapter{title: "One object per event"}
-	var spreads string
+	var spreads []string
 	for _, l := range s.loads {
 		of := func(r ratesRound) result { return r.service[l.drains] }
 		add("auditdrain, "+l.String(), of)
-		spreads += fmt.Sprintf("; %d for %s", l.batch, l)
+		spreads = append(spreads, fmt.Sprintf("%d events with %s", l.batch, l))
 		if wanted, ok := rateAims[l.drains]; ok {
 			c.aims = append(c.aims,
 				atLeast(l.String()+", ratio to the bare loop", wanted, medianOf(rounds, func(r ratesRound) float64 { return of(r).rate() / r.bare.rate() }), 2, ""),
 				atLeast(l.String()+", ratio to the SDK's loop", sdkAim, medianOf(rounds, func(r ratesRound) float64 { return of(r).rate() / r.sdk.rate() }), 2, ""))
 		}
 	}
-	c.text = []string{
-		fmt.Sprintf("%s events a run (%s in the loop of the SDK's PutObject), %d PUTs in flight in the loops. For auditdrain, %d producers post batches over teams in turn, and a run lasts from the first request to the answer to the last PUT. Events of a batch%s.",
-			whole(float64(s.events)), whole(float64(s.events/4)), s.concurrency, s.callers, spreads),
+	c.parts = []part{{[]string{
+		fmt.Sprintf("%s events a run (%s in the loop of the SDK's PutObject), %d PUTs in flight in the loops. For auditdrain, %d producers post batches over teams in turn, and a run lasts from the first request to the answer to the last PUT. A batch has %s.",
+			whole(float64(s.events)), whole(float64(s.events/4)), s.concurrency, s.callers, strings.Join(spreads, ", ")),
 		"Teams and drains are there before, and one event of each drain has opened its session. CPU and memory are the loop's or the service's own.",
-	}
-	c.tables = []table{t}
+	}, t}}
 	return c
 }

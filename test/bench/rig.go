@@ -125,9 +125,10 @@ func freeAddr() (string, error) {
 }
 
 // post is what a poster for r's service is started with, as far as all runs
-// have it in common.
+// have it in common. No two have the same events.
 func (r *rig) post(o postOptions) postOptions {
-	o.Addr, o.Token, o.Patience, o.Seed = r.addr, r.token, r.stall, 2
+	r.posters++
+	o.Addr, o.Token, o.Patience, o.Seed = r.addr, r.token, r.stall, r.posters
 	return o
 }
 
