@@ -5,6 +5,7 @@
 #   make check   only format, vet and staticcheck
 #   make bench   the record of speed on this machine, docs/benchmarks.md, in half an hour
 #   make fuzz    every fuzz target for FUZZTIME (30s)
+#   make soak    300 kills of the service under load, with AWS in trouble (10 min)
 
 FUZZTIME ?= 30s
 
@@ -13,7 +14,7 @@ STATICCHECK = go tool -modfile=$(CURDIR)/test/tools/go.mod staticcheck
 # What a developer happens to have set must not change a result.
 unexport $(filter AWS_% AUDITDRAIN_% GOFLAGS GOWORK NODE_OPTIONS,$(.VARIABLES))
 
-.PHONY: build test check bench fuzz
+.PHONY: build test check bench fuzz soak
 
 build:
 	CGO_ENABLED=0 go build -trimpath -o bin/auditdrain ./cmd/auditdrain
@@ -40,3 +41,6 @@ bench:
 
 fuzz:
 	@FUZZTIME=$(FUZZTIME) test/fuzz.sh
+
+soak:
+	CGO_ENABLED=1 go test -race -run '^TestCrash$$' -timeout 1h -v ./test/e2e -e2e.soak

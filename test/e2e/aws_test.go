@@ -168,6 +168,41 @@ func (c *cloud) awaitObjects(n int) {
 	}
 }
 
+// awaitEvents waits until all events of the teams are in all their buckets.
+func (c *cloud) awaitEvents(teams []*team) {
+	c.t.Helper()
+	timer := time.NewTimer(3 * patience)
+	defer timer.Stop()
+	for {
+		missing, changed := c.missing(teams)
+		if missing == 0 {
+			return
+		}
+		select {
+		case <-changed:
+		case <-timer.C:
+			c.t.Fatalf("%d objects are missing after %s", missing, 3*patience)
+		}
+	}
+}
+
+// missing is how many objects of the teams are not there, and a channel that
+// is closed when that may have changed.
+func (c *cloud) missing(teams []*team) (n int, changed <-chan struct{}) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, tm := range teams {
+		for _, g := range tm.targets {
+			for _, e := range tm.events {
+				if !c.objects[g.bucket+"/"+e.key(g)] {
+					n++
+				}
+			}
+		}
+	}
+	return n, c.changed
+}
+
 // calls returns how often each object was tried to be written.
 func (c *cloud) calls() map[string]int {
 	c.mu.Lock()

@@ -14,11 +14,24 @@ import (
 )
 
 const (
-	crashKills    = 50 // with SIGKILL, under load
-	crashTeams    = 6
-	crashBacklog  = 4000 // events that producers may be ahead of delivery
-	crashPause    = 20 * time.Millisecond
-	crashLifetime = 700 * time.Millisecond // of a process, at most, once it is ready
+	crashTeams   = 6
+	crashBacklog = 8000 // events that producers may be ahead of delivery
+)
+
+// crashForm is how long a form of TestCrash is.
+type crashForm struct {
+	kills    int           // with SIGKILL, under load
+	lifetime time.Duration // of a process, at most, once it is ready
+	pause    time.Duration // of a producer between two requests, at most
+	troubles int           // kinds of days that AWS has, see newTrouble
+	binary   func(*testing.T) string
+}
+
+// The long form has lives long enough for drains to be parked and probed, and
+// no more events than the test's memory can hold.
+var (
+	crashShort = crashForm{50, 700 * time.Millisecond, 20 * time.Millisecond, 4, binary}
+	crashLong  = crashForm{300, 3 * time.Second, 400 * time.Millisecond, 6, racing}
 )
 
 // batch is what one request carried.
@@ -37,6 +50,7 @@ type crashProducer struct {
 	source  *source
 	batches []*batch
 	sent    int             // requests
+	pause   time.Duration   // between two of them, at most
 	acked   chan<- struct{} // told of every acknowledgement, if there is room
 }
 
@@ -52,7 +66,7 @@ const (
 
 // TestCrash kills the service at random moments while events come in and AWS
 // has its troubles, and starts it again on the same data, until it has been
-// killed under load 50 times. Rounds that end with SIGTERM, or while the
+// killed under load 50 times (300 times in `make soak`). Rounds that end with SIGTERM, or while the
 // service starts, come on top. In the end everything acknowledged must
 // be in the buckets, with the same bytes, and batches of unknown outcome
 // must be there whole or not at all.
@@ -60,6 +74,10 @@ const (
 // What a dead machine would lose, a dead process does not: that an answer
 // comes after the fsync is proved by internal/storetest.
 func TestCrash(t *testing.T) {
+	form := crashShort
+	if *soakFlag {
+		form = crashLong
+	}
 	seed := newSeed(t)
 	rng := newRand(seed, 1<<32)
 	aws := newCloud(t)
@@ -70,8 +88,8 @@ func TestCrash(t *testing.T) {
 	}
 	data := t.TempDir()
 	boot := func(t *testing.T) *process {
-		return start(t, binary(t), environment(t, aws.url, "AUDITDRAIN_OPERATOR_TOKEN="+operatorToken),
-			"serve", "--listen", "127.0.0.1:0", "--data", data, "--writer-role-arn", writerRole, "--shutdown-timeout", "3s")
+		return start(t, form.binary(t), environment(t, aws.url, "AUDITDRAIN_OPERATOR_TOKEN="+operatorToken),
+			serveArgs(data, "--put-timeout", "1s", "--sts-timeout", "1s", "--shutdown-timeout", "3s")...)
 	}
 	hc := newHTTPClient(t)
 
@@ -82,20 +100,21 @@ func TestCrash(t *testing.T) {
 	for i, tm := range teams {
 		tm.setUp(t, hc, api)
 		r := newRand(seed, uint64(i))
-		producers = append(producers, &crashProducer{team: tm, rng: r, source: newSource(r, tm.team), acked: acked})
+		producers = append(producers, &crashProducer{team: tm, rng: r, source: newSource(r, tm.team), acked: acked, pause: form.pause})
 	}
 	first.stop()
 
 	ends := map[ending]int{}
-	for round := 0; ends[killedLoaded] < crashKills; round++ {
-		if round == 4*crashKills {
+	for round := 0; ends[killedLoaded] < form.kills; round++ {
+		if round == 4*form.kills {
 			t.Fatalf("the service is hardly ever killed under load: %v", ends)
 		}
 		// A test of its own, so that its process's log is shown only if
 		// something has gone wrong in this round.
 		ok := t.Run(fmt.Sprint(round), func(t *testing.T) {
-			aws.SetFault(newTrouble(rng).fault)
-			ends[crashRound(t, rng, boot(t), hc, aws, producers, acked)]++
+			aws.SetFault(newTrouble(rng, form).fault)
+			life := time.Duration(rng.Int64N(int64(form.lifetime)))
+			ends[crashRound(t, rng, life, boot(t), hc, aws, producers, acked)]++
 		})
 		if !ok {
 			t.FailNow()
@@ -121,13 +140,12 @@ func TestCrash(t *testing.T) {
 	checkCrash(t, aws, producers)
 }
 
-// crashRound has the producers send until the process dies at a random
-// moment, and returns how it died.
-func crashRound(t *testing.T, rng *rand.Rand, p *process, hc *http.Client, aws *cloud, producers []*crashProducer, acked <-chan struct{}) ending {
-	life := time.Duration(rng.Int64N(int64(crashLifetime)))
+// crashRound has the producers send until the process dies, about so long
+// after it was ready, and returns how it died.
+func crashRound(t *testing.T, rng *rand.Rand, life time.Duration, p *process, hc *http.Client, aws *cloud, producers []*crashProducer, acked <-chan struct{}) ending {
 	gentle := rng.IntN(6) == 0
 	if !gentle && rng.IntN(8) == 0 { // while it starts
-		<-time.After(life / 5)
+		<-time.After(time.Duration(rng.Int64N(int64(150 * time.Millisecond))))
 		p.kill()
 		return killedStarting
 	}
@@ -162,7 +180,7 @@ func crashRound(t *testing.T, rng *rand.Rand, p *process, hc *http.Client, aws *
 	if moment != nil {
 		select {
 		case <-moment:
-		case <-time.After(crashLifetime):
+		case <-time.After(time.Second):
 		}
 	}
 	if gentle {
@@ -228,7 +246,7 @@ func (p *crashProducer) run(ctx context.Context, url string, aws *cloud) error {
 		if !b.stored {
 			return nil // the service is gone or going
 		}
-		pause.Reset(time.Duration(p.rng.Int64N(int64(crashPause))))
+		pause.Reset(time.Duration(p.rng.Int64N(int64(p.pause))))
 	}
 }
 
@@ -332,17 +350,23 @@ type trouble struct {
 	kinds []awssim.Fault
 }
 
-func newTrouble(rng *rand.Rand) *trouble {
+func newTrouble(rng *rand.Rand, form crashForm) *trouble {
 	tr := &trouble{rng: newRand(rng.Uint64(), 0), kinds: []awssim.Fault{
 		{Err: awssim.InternalError()},
 		{Err: awssim.InternalError(), AfterEffect: true},
 		{Err: awssim.ServiceUnavailable()},
 		{Err: awssim.SlowDown()},
+		{Err: awssim.ConditionalRequestConflict("")},
+		{Err: awssim.ExpiredSession("")},
+		{Err: awssim.InternalError(), Garbage: true},
 		{Reset: true},
 		{Reset: true, AfterEffect: true},
+		{Close: true},
+		{Close: true, AfterEffect: true},
 		{Truncate: true},
+		{TruncateHead: true},
 	}}
-	switch rng.IntN(4) {
+	switch rng.IntN(form.troubles) {
 	case 0: // a good day
 	case 1:
 		tr.delay = 30 * time.Millisecond
@@ -352,6 +376,14 @@ func newTrouble(rng *rand.Rand) *trouble {
 		tr.rate, tr.kinds = 0.2, []awssim.Fault{{Reset: true, AfterEffect: true}}
 		if rng.IntN(2) == 0 {
 			tr.kinds = append(tr.kinds, awssim.Fault{Hang: true, AfterEffect: true})
+		}
+	case 4: // lives must be long to see the end of these
+		tr.rate, tr.kinds = 0.02, []awssim.Fault{{Hang: true}, {Trickle: 20 * time.Millisecond}}
+	case 5: // somebody is changing what drains are permitted, which parks them
+		tr.rate, tr.kinds = 0.01, []awssim.Fault{
+			{Err: awsError(403, "AccessDenied")},
+			{Err: awsError(301, "PermanentRedirect")},
+			{Err: awsError(404, "NoSuchBucket")},
 		}
 	}
 	return tr

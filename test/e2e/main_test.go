@@ -27,7 +27,10 @@ import (
 	"github.com/auditdrain/auditdrain/internal/leaktest"
 )
 
-var seedFlag = flag.Uint64("e2e.seed", 0, "seed of everything random; 0: a new one")
+var (
+	seedFlag = flag.Uint64("e2e.seed", 0, "seed of everything random; 0: a new one")
+	soakFlag = flag.Bool("e2e.soak", false, "TestCrash in its long form, which takes ten minutes")
+)
 
 // buildDir holds the binaries.
 var buildDir string
