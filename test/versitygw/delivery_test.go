@@ -38,8 +38,14 @@ func event(body string) auditdrain.Event {
 // client is ours, as `auditdrain serve` makes it.
 func (g *gateway) client(t *testing.T) *s3.Client {
 	t.Helper()
+	return g.clientVia(t, g.s3URL, 0)
+}
+
+// clientVia is the same with another way to S3, and a timeout of PUTs.
+func (g *gateway) clientVia(t *testing.T, s3URL string, putTimeout time.Duration) *s3.Client {
+	t.Helper()
 	for name, value := range map[string]string{
-		"AWS_ENDPOINT_URL_S3": g.s3URL, "AWS_ENDPOINT_URL_STS": g.sts.url, "AWS_REGION": region,
+		"AWS_ENDPOINT_URL_S3": s3URL, "AWS_ENDPOINT_URL_STS": g.sts.url, "AWS_REGION": region,
 		"AWS_ACCESS_KEY_ID": userKey, "AWS_SECRET_ACCESS_KEY": userSecret,
 	} {
 		t.Setenv(name, value)
@@ -48,7 +54,7 @@ func (g *gateway) client(t *testing.T) *s3.Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := s3.New(s3.Config{AWS: cfg, Namespace: auditdrain.DefaultNamespace, WriterRoleARN: writerARN})
+	c := s3.New(s3.Config{AWS: cfg, Namespace: auditdrain.DefaultNamespace, WriterRoleARN: writerARN, PutTimeout: putTimeout})
 	t.Cleanup(c.Close)
 	return c
 }

@@ -4,6 +4,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/rs/zerolog"
 )
 
 // TestMain unsets what a developer happens to have set for AWS. The suite
@@ -17,5 +19,6 @@ func TestMain(m *testing.M) {
 	os.Setenv("AWS_EC2_METADATA_DISABLED", "true")
 	os.Setenv("AWS_CONFIG_FILE", os.DevNull)
 	os.Setenv("AWS_SHARED_CREDENTIALS_FILE", os.DevNull)
+	zerolog.SetGlobalLevel(zerolog.Disabled) // toxiproxy traces what it does
 	os.Exit(m.Run())
 }
