@@ -345,15 +345,19 @@ func TestReceiverThatHangs(t *testing.T) {
 			t.Errorf("Changed has blocked for %s", took)
 		}
 		synctest.Wait()
+		w.mu.Lock()
 		if w.underWay != mostAtOnce {
 			t.Errorf("%d calls under way, want %d", w.underWay, mostAtOnce)
 		}
+		w.mu.Unlock()
 		time.Sleep(callTimeout)
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
+		w.mu.Lock()
 		if w.underWay > 1 || w.most != mostAtOnce {
 			t.Errorf("%d calls under way after failures, at most %d", w.underWay, w.most)
 		}
+		w.mu.Unlock()
 		begin = time.Now()
 		stop()
 		if took := time.Since(begin); took != 0 {

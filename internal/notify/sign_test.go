@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/auditdrain/auditdrain"
+	"github.com/auditdrain/auditdrain/internal/leaktest"
 )
 
 // The example of the specification's libraries.
@@ -45,6 +46,7 @@ func hmacSHA256(key, message []byte) []byte {
 
 // A receiver on a real connection checks each call, with either secret.
 func TestReceiverVerifies(t *testing.T) {
+	leaktest.Check(t)
 	raw := []string{base64.StdEncoding.EncodeToString(bytes.Repeat([]byte("old"), 8)), base64.StdEncoding.EncodeToString(bytes.Repeat([]byte("new "), 16))}
 	calls := make(chan auditdrain.Notice, 1)
 	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
@@ -97,6 +99,7 @@ func TestReceiverVerifies(t *testing.T) {
 
 // A notice goes to nobody but the receiver that was configured.
 func TestRedirectsAreNotFollowed(t *testing.T) {
+	leaktest.Check(t)
 	called := make(chan string, 10)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		called <- r.URL.Path
@@ -119,6 +122,7 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 
 // Whether a receiver may have heard is known on real connections, too.
 func TestWhatIsUnsure(t *testing.T) {
+	leaktest.Check(t)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/cut" {
 			panic(http.ErrAbortHandler)

@@ -16,6 +16,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/auditdrain/auditdrain/internal/leaktest"
 )
 
 // testProxy is an HTTP proxy that leads everywhere to one server.
@@ -134,6 +136,7 @@ func through(proxyURL string) func(*http.Transport) {
 
 func TestProxyFails(t *testing.T) {
 	p := &testProxy{refuse: http.StatusProxyAuthRequired}
+	leaktest.Check(t)
 	refusing := httptest.NewServer(p)
 	t.Cleanup(refusing.Close)
 	nonsense := newServer(t, func(_ int, c net.Conn, _ *bufio.Reader) { _, _ = io.WriteString(c, "nonsense\r\n\r\n") })

@@ -13,11 +13,14 @@ import (
 	"net/http/httptest"
 	"sync"
 	"testing"
+
+	"github.com/auditdrain/auditdrain/internal/leaktest"
 )
 
 // tlsServer serves handler with TLS, and HTTP/2 for whoever wants it.
 func tlsServer(t testing.TB, handler http.HandlerFunc, change func(*tls.Config)) *httptest.Server {
 	t.Helper()
+	leaktest.Check(t)
 	srv := httptest.NewUnstartedServer(handler)
 	srv.EnableHTTP2 = true
 	srv.Config.ErrorLog = log.New(io.Discard, "", 0) // of handshakes that fail
