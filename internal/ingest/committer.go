@@ -48,7 +48,9 @@ type Committer struct {
 	closed  bool // Run is ending or has ended
 	signal  chan struct{}
 
-	events  *prometheus.CounterVec
+	events                          *prometheus.CounterVec
+	accepted, duplicates, conflicts prometheus.Counter // of events
+
 	groups  prometheus.Histogram
 	seconds prometheus.Histogram
 }
@@ -64,15 +66,19 @@ type waiter struct {
 // NewCommitter returns a Committer that stores in store and calls wake for
 // each team that has new events, after they are durable. wake must not block.
 func NewCommitter(store Store, wake func(teamID string), log *slog.Logger) *Committer {
+	events := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "auditdrain_ingest_events_total",
+		Help: "Events by what became of them: accepted, duplicate or conflict.",
+	}, []string{"result"})
 	return &Committer{
-		store:  store,
-		wake:   wake,
-		log:    log,
-		signal: make(chan struct{}, 1),
-		events: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "auditdrain_ingest_events_total",
-			Help: "Events by what became of them: accepted, duplicate or conflict.",
-		}, []string{"result"}),
+		store:      store,
+		wake:       wake,
+		log:        log,
+		signal:     make(chan struct{}, 1),
+		events:     events,
+		accepted:   events.WithLabelValues("accepted"),
+		duplicates: events.WithLabelValues("duplicate"),
+		conflicts:  events.WithLabelValues("conflict"),
 		groups: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "auditdrain_ingest_commit_batches",
 			Help:    "Batches that shared one commit.",
@@ -234,11 +240,11 @@ func (c *Committer) take() []*waiter {
 
 func (c *Committer) count(w *waiter) {
 	if len(w.result.Conflicts) > 0 {
-		c.events.WithLabelValues("conflict").Add(float64(len(w.batch.Events)))
+		c.conflicts.Add(float64(len(w.batch.Events)))
 		return
 	}
-	c.events.WithLabelValues("accepted").Add(float64(w.result.Accepted))
-	c.events.WithLabelValues("duplicate").Add(float64(w.result.Duplicates))
+	c.accepted.Add(float64(w.result.Accepted))
+	c.duplicates.Add(float64(w.result.Duplicates))
 }
 
 // storeError is what a caller is told when the store failed: to come back.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/sstable/block"
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
@@ -93,8 +94,11 @@ func (s *Store) startEngine() (e *engine, opened <-chan error) {
 	}
 	// Events are read once, in order: there is nothing to learn from reads.
 	o.Experimental.ReadSamplingMultiplier = -1
-	o.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionBalanced })
+	o.ApplyCompressionSettings(func() pebble.DBCompressionSettings {
+		return pebble.UniformDBCompressionSettings(block.FastCompression)
+	})
 	for i := range o.Levels {
+		o.Levels[i].BlockSize = blockBytes
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 	}
 	done := make(chan error, 1)

@@ -23,6 +23,10 @@ const (
 	blockCacheBytes = 64 << 20
 	memTableBytes   = 64 << 20
 	maxMemTables    = 3 // one that is filled, two that wait for their flush
+	// Events are read in order and are much alike: large blocks make smaller
+	// files and take less CPU. Single ones are looked up only when they are
+	// sent again.
+	blockBytes = 32 << 10
 	// Compactions must not take the CPU away from what they are done for.
 	maxCompactions = 2
 )
@@ -293,7 +297,7 @@ func isClosed(c <-chan struct{}) bool {
 // what do would refuse is for do to refuse.
 func (s *Store) ready(ctx context.Context) *engine {
 	e := s.engine.Load()
-	if ctx.Err() != nil || e.disk.err() != nil || !e.use.TryRLock() { // close has it
+	if ctx.Err() != nil || e.disk.err() != nil || !e.use.TryRLock() { // or close has it
 		return nil
 	}
 	defer e.use.RUnlock()

@@ -51,7 +51,7 @@ func (s *Store) CreateTeam(ctx context.Context, t auditdrain.Team) error {
 
 // Team returns a team by ID or slug, or CodeNotFound.
 func (s *Store) Team(ctx context.Context, idOrSlug string) (auditdrain.Team, error) {
-	if t, ok := recall[auditdrain.Team](s, idOrSlug); ok {
+	if t, ok := recall[auditdrain.Team](ctx, s, idOrSlug); ok {
 		return t, nil
 	}
 	return read(ctx, s, "look up team", func(e *engine) (t auditdrain.Team, err error) {
@@ -76,15 +76,10 @@ func (s *Store) Team(ctx context.Context, idOrSlug string) (auditdrain.Team, err
 }
 
 // recall returns what an earlier look-up has found: every request asks for its
-// token and its team, and need not wait for who writes to the catalog. It
-// fails once the store is closed or its disk has failed.
-func recall[T any](s *Store, name any) (found T, ok bool) {
-	e := s.engine.Load()
-	if e.disk.err() != nil || !e.use.TryRLock() {
-		return found, false
-	}
-	defer e.use.RUnlock()
-	if e.closed {
+// token and its team, and need not wait for who writes to the catalog.
+func recall[T any](ctx context.Context, s *Store, name any) (found T, ok bool) {
+	e := s.ready(ctx)
+	if e == nil {
 		return found, false
 	}
 	v, ok := e.looked.Load(name)
@@ -157,7 +152,7 @@ func (e *engine) requireTeam(id string) error {
 // TokenByHash returns the token with this hash, expired or not, or
 // CodeNotFound. The hash is compared in constant time.
 func (s *Store) TokenByHash(ctx context.Context, h auditdrain.TokenHash) (auditdrain.Token, error) {
-	if t, ok := recall[auditdrain.Token](s, h); ok {
+	if t, ok := recall[auditdrain.Token](ctx, s, h); ok {
 		return t, nil
 	}
 	return read(ctx, s, "look up token", func(e *engine) (auditdrain.Token, error) {
