@@ -1,11 +1,14 @@
 package pebblestore
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/auditdrain/auditdrain"
 )
@@ -135,5 +138,83 @@ func BenchmarkRead(b *testing.B) {
 				}
 			})
 		}
+	}
+}
+
+// BenchmarkRetain removes b.N delivered events of 50 teams while events are
+// appended, one batch of ten every 5 ms, and reports how long those took
+// without it and with it. Run it with -benchtime 5000000x. One op is one event.
+func BenchmarkRetain(b *testing.B) {
+	const teams, batch = 50, 1000
+	s := benchStore(b, Options{})
+	for i := range teams {
+		id := fmt.Sprint("team_", i)
+		if err := s.CreateTeam(b.Context(), auditdrain.Team{ID: id, Slug: id}); err != nil {
+			b.Fatal(err)
+		}
+		d := auditdrain.NewDrain(id, "d", auditdrain.Delivery{}, time.Now())
+		d.ID = "drain_" + id
+		if err := s.CreateDrain(b.Context(), d, 0); err != nil {
+			b.Fatal(err)
+		}
+	}
+	appendTo := func(team int, n int) {
+		if _, err := s.Append(b.Context(), []auditdrain.Batch{{TeamID: fmt.Sprint("team_", team), Events: benchEvents(n)}}); err != nil {
+			b.Error(err)
+		}
+	}
+	for n := 0; n < b.N; n += batch {
+		appendTo(n/batch%teams, min(batch, b.N-n))
+	}
+	var progress []auditdrain.Progress
+	for i := range teams {
+		id := fmt.Sprint("team_", i)
+		last, _, err := s.Last(b.Context(), id)
+		if err != nil {
+			b.Fatal(err)
+		}
+		progress = append(progress, auditdrain.Progress{State: auditdrain.DeliveryState{DrainID: "drain_" + id, Cursor: last}})
+	}
+	if _, err := s.SaveProgress(b.Context(), progress); err != nil {
+		b.Fatal(err)
+	}
+	// measure returns how long appends take until done is closed, sorted.
+	measure := func(done <-chan struct{}) (took []time.Duration) {
+		ticker := time.NewTicker(5 * time.Millisecond)
+		defer ticker.Stop()
+		for team := 0; ; team++ {
+			es := benchEvents(10)
+			begin := time.Now()
+			if _, err := s.Append(b.Context(), []auditdrain.Batch{{TeamID: fmt.Sprint("team_", team%teams), Events: es}}); err != nil {
+				b.Error(err)
+			}
+			took = append(took, time.Since(begin))
+			select {
+			case <-ticker.C:
+			case <-done:
+				slices.Sort(took)
+				return took
+			}
+		}
+	}
+	quiet, stop := context.WithTimeout(b.Context(), 5*time.Second)
+	defer stop()
+	alone := measure(quiet.Done())
+
+	b.ResetTimer()
+	retained := make(chan struct{})
+	go func() {
+		defer close(retained)
+		if n, err := s.Retain(b.Context(), 0); err != nil || n != b.N {
+			b.Errorf("%d events removed, %v, want %d", n, err, b.N)
+		}
+	}()
+	during := measure(retained)
+	b.StopTimer()
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "removed/s")
+	for name, took := range map[string][]time.Duration{"alone": alone, "retain": during} {
+		b.ReportMetric(took[len(took)/2].Seconds()*1000, name+"-p50-ms")
+		b.ReportMetric(took[len(took)*99/100].Seconds()*1000, name+"-p99-ms")
+		b.ReportMetric(took[len(took)-1].Seconds()*1000, name+"-max-ms")
 	}
 }

@@ -5,7 +5,7 @@
 //
 //   - What a method has confirmed is on disk: it survives the process being
 //     killed and the machine losing power. The exceptions say so:
-//     SaveProgress and Trim may be undone by a crash, always to an earlier
+//     SaveProgress and Retain may be undone by a crash, always to an earlier
 //     state of theirs and never by themselves alone: the log on disk is a
 //     prefix of what was written.
 //   - A batch of events is stored whole or not at all, whatever happens.
@@ -69,8 +69,9 @@
 //	                           its own timestamp, 8 bytes, Unix ms;
 //	                           the bytes of all bodies of the team up to this, 8 bytes;
 //	                           the length of its ID, 1 byte; its ID; its body
-//	i/TEAM/EVENT ID            SEQUENCE
-//	r/TEAM                     JSON: up to which number events were delivered, and when; see Retain
+//	i/TEAM/EVENT ID            SEQUENCE; of no effect if that event is no longer there
+//	r/TEAM                     JSON: up to which number events were delivered, and when,
+//	                           and up to which the index was swept; see Retain
 //
 // The attempts are rings: the next one takes the place of the oldest, nothing
 // is ever deleted.

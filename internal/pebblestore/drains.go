@@ -15,7 +15,7 @@ import (
 )
 
 // drainPos is how far a drain has come, held in memory: it is written often
-// and every trim needs it. engine.catalog guards which drains there are, and,
+// and every Retain needs it. engine.catalog guards which drains there are, and,
 // held for writing, how far they are; with catalog held for reading, saving
 // does.
 type drainPos struct {
@@ -153,14 +153,14 @@ func (e *engine) startCursor(teamID string, startFrom int64) (uint64, error) {
 }
 
 // acceptedBefore returns the number of the last event, of those up to last,
-// that was accepted before a time (Unix ms) or has been trimmed.
+// that was accepted before a time (Unix ms) or has been removed.
 func (e *engine) acceptedBefore(teamID string, ms int64, last uint64) (uint64, error) {
 	iter, err := e.eventIter(teamID, 1, last)
 	if err != nil {
 		return 0, err
 	}
 	defer iter.Close()
-	if !iter.First() { // all trimmed
+	if !iter.First() { // all removed
 		return last, iter.Error()
 	}
 	first, err := currentEvent(iter)

@@ -44,6 +44,7 @@ type engine struct {
 	appending sync.Mutex
 	pending   map[pendingKey][]byte // reused by appendCall
 	tails     tails
+	reused    uint64 // how often an ID was used again that the index still had
 
 	seqMu sync.RWMutex
 	seqs  map[string]*sequence // by team

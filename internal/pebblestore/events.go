@@ -38,6 +38,10 @@ type sequence struct {
 	tailMu  sync.Mutex
 	tail    fifo
 	trimmed uint64
+
+	// rest is when Retain has something to do; it is guarded by
+	// engine.trimming.
+	rest rest
 }
 
 // position is a place in a team's sequence: an event's number, and how many
@@ -345,13 +349,22 @@ func (a *appendCall) lookup(teamID string, q *sequence, e *auditdrain.Event) (kn
 		return false, false, err
 	}
 	seq := binary.BigEndian.Uint64(v)
-	if n := len(a.leans); seq > q.durable.Load().seq && (n == 0 || a.leans[n-1].seq != q) {
-		a.leans = append(a.leans, touched{seq: q, last: q.last})
-	}
 	a.key = appendEventKey(a.key[:0], teamID, seq)
 	v, closer, err := a.engine.db.Get(a.key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		// It has been removed, and its entry not yet.
+		first, firstErr := a.engine.firstKept(teamID, q)
+		if firstErr == nil && seq < first {
+			a.engine.reused++
+			return false, false, nil
+		}
+		err = errors.Join(err, firstErr)
+	}
 	if err != nil {
 		return false, false, fmt.Errorf("event %s of team %s, which is in the index: %w", e.ID, teamID, err)
+	}
+	if n := len(a.leans); seq > q.durable.Load().seq && (n == 0 || a.leans[n-1].seq != q) {
+		a.leans = append(a.leans, touched{seq: q, last: q.last})
 	}
 	r, err := decodeEvent(a.key, v)
 	same = err == nil && bytes.Equal(r.body, e.Body)
@@ -361,7 +374,7 @@ func (a *appendCall) lookup(teamID string, q *sequence, e *auditdrain.Event) (kn
 // Read returns a team's durable events after sequence number after, in order:
 // at most maxEvents, and at most maxBytes of bodies, but at least one event if
 // there is one. The numbers are consecutive, except that the first may be
-// higher than after+1 if events have been trimmed. The bodies are shared and
+// higher than after+1 if events have been removed. The bodies are shared and
 // must not be modified. Events that were appended a short time ago are read
 // from memory.
 func (s *Store) Read(ctx context.Context, teamID string, after uint64, maxEvents, maxBytes int) ([]auditdrain.StoredEvent, error) {
@@ -456,7 +469,7 @@ func readEvents(iter *pebble.Iterator, maxEvents uint64, maxBytes int) ([]auditd
 
 // Last returns the number of a team's last durable event and how many bytes
 // the bodies of all its events have had, or zeros if there has never been one.
-// Trimming changes neither.
+// Retain changes neither.
 func (s *Store) Last(ctx context.Context, teamID string) (seq, totalBytes uint64, err error) {
 	if e := s.ready(ctx); e != nil {
 		if q := e.known(teamID); q != nil {

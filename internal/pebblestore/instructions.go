@@ -161,7 +161,7 @@ func (e *engine) skips(drainID string) ([]auditdrain.Skip, error) {
 }
 
 // find returns the number of a durable event. engine.catalog must be held for
-// writing, or a trim may remove the event meanwhile.
+// writing, or Retain may remove the event meanwhile.
 func (e *engine) find(teamID, eventID string) (uint64, error) {
 	q, err := e.sequence(teamID)
 	if err != nil {
@@ -171,8 +171,12 @@ func (e *engine) find(teamID, eventID string) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
+	first, err := e.firstKept(teamID, q)
+	if err != nil {
+		return 0, err
+	}
 	if v != nil {
-		if seq := binary.BigEndian.Uint64(v); seq <= q.durable.Load().seq {
+		if seq := binary.BigEndian.Uint64(v); first <= seq && seq <= q.durable.Load().seq {
 			return seq, nil
 		}
 	}

@@ -11,22 +11,22 @@ import (
 
 // The first bytes of the keys; see the package documentation.
 const (
-	formatKey      = "!format"
-	teamPrefix     = "t/"
-	slugPrefix     = "u/"
-	tokenPrefix    = "k/"
-	tokenIDPrefix  = "n/"
-	drainPrefix    = "d/"
-	progressPrefix = "c/"
-	failurePrefix  = "f/"
-	samplePrefix   = "g/"
-	skipPrefix     = "x/"
-	replayPrefix   = "y/"
-	notifiedPrefix = "w/"
-	sequencePrefix = "s/"
-	eventPrefix    = "e/"
-	indexPrefix    = "i/"
-	marksPrefix    = "r/"
+	formatKey       = "!format"
+	teamPrefix      = "t/"
+	slugPrefix      = "u/"
+	tokenPrefix     = "k/"
+	tokenIDPrefix   = "n/"
+	drainPrefix     = "d/"
+	progressPrefix  = "c/"
+	failurePrefix   = "f/"
+	samplePrefix    = "g/"
+	skipPrefix      = "x/"
+	replayPrefix    = "y/"
+	notifiedPrefix  = "w/"
+	sequencePrefix  = "s/"
+	eventPrefix     = "e/"
+	indexPrefix     = "i/"
+	retentionPrefix = "r/"
 )
 
 func key(prefix, name string) []byte { return append([]byte(prefix), name...) }

@@ -3,8 +3,12 @@ package pebblestore
 import (
 	"context"
 	"fmt"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/auditdrain/auditdrain"
 )
@@ -93,5 +97,60 @@ func TestRetainNothing(t *testing.T) {
 	}
 	if n, err := s.Retain(t.Context(), 0); err != nil || n != 1 {
 		t.Errorf("removed %d (%v), want 1: the team has no drain and nothing is kept", n, err)
+	}
+}
+
+// IDs are used again while the index is swept of what it says of the events
+// that had them: the new events must stay known.
+func TestIDsUsedAgainDuringSweep(t *testing.T) {
+	s := mustOpen(t, "data", Options{FS: vfs.NewMem()})
+	defer s.Close()
+	ctx := t.Context()
+	if err := s.CreateTeam(ctx, auditdrain.Team{ID: "a", Slug: "a"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.CreateDrain(ctx, auditdrain.Drain{ID: "d", TeamID: "a"}, 0); err != nil {
+		t.Fatal(err)
+	}
+	send := func(es ...auditdrain.Event) auditdrain.BatchResult {
+		r, err := s.Append(ctx, []auditdrain.Batch{{TeamID: "a", Events: es}})
+		if err != nil {
+			t.Error(err)
+			return auditdrain.BatchResult{}
+		}
+		return r[0]
+	}
+	es := benchEvents(6000)
+	if r := send(es...); r.Accepted != len(es) {
+		t.Fatalf("%+v", r)
+	}
+	send(benchEvents(1)...) // stays, or the index would go as a whole
+	var removed atomic.Bool
+	var wg sync.WaitGroup
+	var again []auditdrain.Event // those that came again after they were removed
+	if err := saveCursor(ctx, s, "d", uint64(len(es))); err != nil {
+		t.Fatal(err)
+	}
+	wg.Go(func() {
+		for i := 0; !removed.Load(); i++ {
+			e := es[i%len(es)]
+			if r := send(e); r.Accepted == 1 {
+				again = append(again, e)
+			}
+		}
+	})
+	if n, err := s.Retain(ctx, 0); err != nil || n != len(es) {
+		t.Fatalf("%d removed, %v", n, err)
+	}
+	removed.Store(true)
+	wg.Wait()
+	if len(again) == 0 {
+		t.Fatal("no ID was used again meanwhile")
+	}
+	if r := send(again...); r.Duplicates != len(again) {
+		t.Errorf("%d events that were accepted during the sweep, sent again: %+v", len(again), r)
+	}
+	if r := send(es...); r.Duplicates != len(again) || r.Accepted != len(es)-len(again) {
+		t.Errorf("all events, sent again: %+v, want %d duplicates", r, len(again))
 	}
 }

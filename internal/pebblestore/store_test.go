@@ -335,7 +335,7 @@ func TestMetrics(t *testing.T) {
 	if _, err := s.Read(t.Context(), "a", 1, 10, 1000); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Trim(t.Context(), time.Now().Add(time.Hour)); err != nil {
+	if _, err := s.Retain(t.Context(), 0); err != nil {
 		t.Fatal(err)
 	}
 	got := gather(t, s)

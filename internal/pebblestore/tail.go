@@ -53,6 +53,20 @@ func (t *tails) add(c *chunk) {
 	}
 }
 
+// trim notes that the events up to a number have been removed.
+func (q *sequence) trim(seq uint64) {
+	q.tailMu.Lock()
+	defer q.tailMu.Unlock()
+	q.trimmed = max(q.trimmed, seq)
+}
+
+// gone returns the number up to which it is known that nothing is left.
+func (q *sequence) gone() uint64 {
+	q.tailMu.Lock()
+	defer q.tailMu.Unlock()
+	return q.trimmed
+}
+
 // fifo is a queue that keeps nothing of what has left it.
 type fifo []*chunk
 

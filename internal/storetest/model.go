@@ -22,17 +22,12 @@ type model struct {
 }
 
 type modelLog struct {
-	events []auditdrain.StoredEvent // all that were ever accepted, trimmed or not
-	first  uint64                   // the first that is left, if any; a crash may undo it
+	events []auditdrain.StoredEvent // all that were ever accepted, removed or not
+	// first is the first that is left, if any, or one of those from first to
+	// most while that is not known; a crash may bring earlier ones back.
+	first, most uint64
+	looks       []look
 }
-
-type modelDrain struct {
-	auditdrain.Drain
-	states []auditdrain.DeliveryState // the first one, and all that were saved
-}
-
-func (d *modelDrain) state() auditdrain.DeliveryState { return d.states[len(d.states)-1] }
-func (d *modelDrain) cursor() uint64                  { return d.state().Cursor }
 
 func newModel() *model {
 	return &model{
@@ -46,7 +41,7 @@ func newModel() *model {
 func (m *model) log(team string) *modelLog {
 	l := m.logs[team]
 	if l == nil {
-		l = &modelLog{first: 1}
+		l = &modelLog{first: 1, most: 1}
 		m.logs[team] = l
 	}
 	return l
@@ -106,29 +101,24 @@ func (m *model) append(batches []auditdrain.Batch, now time.Time) []auditdrain.B
 	return results
 }
 
-func (m *model) trim(before time.Time) (removed int) {
-	for team, l := range m.logs {
-		limit := l.last()
-		for _, d := range m.teamDrains(team) {
-			limit = min(limit, d.cursor())
-		}
-		for l.first <= limit && l.at(l.first).AcceptedAt.Before(before) {
-			l.first++
-			removed++
-		}
-	}
-	return removed
-}
-
 // start returns the cursor that a drain begins with.
 func (m *model) start(team string, from int64) uint64 {
 	l := m.log(team)
+	if from == 0 {
+		return l.last()
+	}
+	return l.before(from, l.last())
+}
+
+// before returns the number of the last event, of those up to last, that was
+// accepted before a time or has been removed.
+func (l *modelLog) before(ms int64, last uint64) uint64 {
 	for _, e := range l.stored() {
-		if from != 0 && e.AcceptedAt.UnixMicro() >= from*1000 {
+		if e.Seq <= last && e.AcceptedAt.UnixMicro() >= ms*1000 {
 			return e.Seq - 1
 		}
 	}
-	return l.last()
+	return last
 }
 
 func (m *model) teamDrains(team string) []*modelDrain {
@@ -147,11 +137,11 @@ func (m *model) clone() *model {
 	c.teams, c.tokens = maps.Clone(m.teams), maps.Clone(m.tokens)
 	for id, d := range m.drains {
 		copied := *d
-		copied.states = slices.Clone(d.states)
+		copied.saved, copied.skips = slices.Clone(d.saved), slices.Clone(d.skips)
 		c.drains[id] = &copied
 	}
 	for team, l := range m.logs {
-		c.logs[team] = &modelLog{events: slices.Clone(l.events), first: l.first}
+		c.logs[team] = &modelLog{events: slices.Clone(l.events), first: l.first, most: l.most, looks: slices.Clone(l.looks)}
 	}
 	return c
 }

@@ -30,7 +30,7 @@ type Events interface {
 	Append(ctx context.Context, batches []auditdrain.Batch) ([]auditdrain.BatchResult, error)
 	Read(ctx context.Context, teamID string, after uint64, maxEvents, maxBytes int) ([]auditdrain.StoredEvent, error)
 	Last(ctx context.Context, teamID string) (seq, totalBytes uint64, err error)
-	Trim(ctx context.Context, acceptedBefore time.Time) (removed int, err error)
+	Retain(ctx context.Context, keep time.Duration) (removed int, err error)
 }
 
 // Catalog is what is tested of teams and tokens.
@@ -107,10 +107,11 @@ func Run(t *testing.T, newPlace func(t *testing.T) Place) {
 		{"skip an event", testSkipEvent},
 		{"skip a backlog", testSkipBacklog},
 		{"replay", testReplay},
-		{"trim by age", testTrimAge},
-		{"trim behind cursors", testTrimCursors},
-		{"trim behind replays", testTrimReplay},
-		{"trim while appending", testTrimConcurrent},
+		{"retain for a time", testRetainTime},
+		{"retain what drains need", testRetainCursors},
+		{"retain what replays need", testRetainReplay},
+		{"IDs of removed events", testRemovedIDs},
+		{"retain while appending", testRetainConcurrent},
 		{"check and close", testClose},
 	} {
 		t.Run(c.name, func(t *testing.T) {
