@@ -112,7 +112,7 @@ func (d document) write(w io.Writer) error {
 func (d document) preface() []string {
 	ps := []string{
 		fmt.Sprintf("Every figure is the median of %d rounds. A ratio is the median of the rounds' own ratios: each compares runs of one round only. "+
-			"Every run has fresh processes, which share the machine's cores: what is measured, who gives it work, and the null S3, which answers everything with success and keeps nothing. "+
+			"Every run has fresh processes, which share the machine's cores: what is measured, who gives it work, and the null S3, which answers everything with success over plain HTTP and keeps nothing. "+
 			"A run whose PUTs are not as many as its acknowledged events, in each bucket, fails the bench.", d.rounds),
 		"*The bare loop* is a loop of signed PUTs, 64 at a time: `net/http`'s transport, the AWS SDK's signer, requests put together by hand. It is the limit of any delivery over `net/http`, and what all else is a ratio to. " +
 			fmt.Sprintf("Events have about %d bytes. `auditdrain` is the binary as released, and fsyncs before it acknowledges.", eventBytes),

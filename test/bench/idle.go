@@ -16,7 +16,7 @@ type idle struct {
 	concurrency int
 }
 
-var recordIdle = idle{drains: 10_000, settle: 3 * time.Second, lasts: 20 * time.Second, after: 10 * time.Second, bareEvents: 60_000, concurrency: 64}
+var recordIdle = idle{drains: 10_000, settle: 5 * time.Second, lasts: 20 * time.Second, after: 10 * time.Second, bareEvents: 60_000, concurrency: 64}
 
 // What (f) aims at.
 const (
