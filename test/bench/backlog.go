@@ -115,7 +115,7 @@ func (s backlog) fill(ctx context.Context, b *bench, data string, events int) er
 		return err
 	}
 	return b.withRig(ctx, s.deaf(), func(r *rig) error {
-		if err := r.serve(ctx, data, "--shutdown-timeout", b.patience.String()); err != nil {
+		if err := r.serve(ctx, data); err != nil {
 			return err
 		}
 		if _, err := r.patchDrains(ctx, 0, s.drains, auditdrain.DrainPatch{Status: new(auditdrain.StatusDisabled)}); err != nil {
@@ -182,7 +182,7 @@ func (s backlog) drain(ctx context.Context, b *bench, data string) (d drained, d
 		n := float64(after.Puts - before.Puts)
 		d.rate = n / elapsed.Seconds()
 		d.cpu = float64(d.end.since(start).cpu) / float64(time.Microsecond) / n
-		if err := r.stopService(); err != nil {
+		if err := r.stopService(ctx); err != nil {
 			return err
 		}
 		last, err := r.stats(ctx)
@@ -195,7 +195,7 @@ func (s backlog) drain(ctx context.Context, b *bench, data string) (d drained, d
 // check fails unless so many events are still to be delivered.
 func (s backlog) check(ctx context.Context, b *bench, data string, want int) error {
 	return b.withRig(ctx, s.deaf(), func(r *rig) error {
-		if err := r.serve(ctx, data, "--shutdown-timeout", b.patience.String()); err != nil {
+		if err := r.serve(ctx, data); err != nil {
 			return err
 		}
 		api, err := r.api()

@@ -81,7 +81,7 @@ func (s isolation) deliver(ctx context.Context, b *bench, sick []sickness, o pos
 		if err := b.fresh(ctx, folder{teams: last, drains: true}, r.dataPath()); err != nil {
 			return err
 		}
-		if err := r.serve(ctx, r.dataPath(), "--shutdown-timeout", b.patience.String()); err != nil {
+		if err := r.serve(ctx, r.dataPath()); err != nil {
 			return err
 		}
 		if sick != nil {

@@ -122,10 +122,9 @@ func parseOptions(args []string) (options, error) {
 // bench is what all sections share.
 type bench struct {
 	options
-	self       string        // this binary, for the children
-	auditdrain string        // the service's
-	token      string        // of the operator of every service
-	patience   time.Duration // with the shutdown of a service whose PUTs hang
+	self       string // this binary, for the children
+	auditdrain string // the service's
+	token      string // of the operator of every service
 	folders    map[folder]string
 	progress   io.Writer
 	posters    uint64  // started so far
@@ -138,7 +137,7 @@ func runBench(ctx context.Context, args []string, _ io.Reader, stdout io.Writer)
 	if err != nil {
 		return err
 	}
-	b := &bench{options: o, token: auditdrain.NewTokenValue(), patience: 4 * time.Second, folders: make(map[folder]string), progress: os.Stderr}
+	b := &bench{options: o, token: auditdrain.NewTokenValue(), folders: make(map[folder]string), progress: os.Stderr}
 	if b.dir, err = os.MkdirTemp(o.dir, "auditdrain-bench-"); err != nil {
 		return err
 	}

@@ -36,8 +36,10 @@ type nullS3 struct {
 	requests atomic.Uint64 // all, for request ids
 	buckets  [maxBuckets]atomic.Int32
 
-	mu     sync.Mutex
-	writes []write // the log
+	mu       sync.Mutex
+	writes   []write               // the log
+	kept     map[net.Conn]struct{} // of clients that are to get no answer, or not yet
+	released bool                  // there are to be no more of them
 }
 
 // maxBuckets is how many buckets are counted, those of teams 0 and up.
@@ -117,7 +119,7 @@ func (s *nullS3) serve(ctx context.Context, ln net.Listener) error {
 		wg.Go(func() {
 			defer context.AfterFunc(ctx, func() { c.Close() })()
 			defer c.Close()
-			if err := s.serveConn(ctx, c); err != nil && ctx.Err() == nil {
+			if err := s.serveConn(c); err != nil && ctx.Err() == nil {
 				fmt.Fprintf(os.Stderr, "null S3: %v\n", err)
 			}
 		})
@@ -137,9 +139,9 @@ type request struct {
 // nullConn is one client connection, with its buffers.
 type nullConn struct {
 	*nullS3
-	closing <-chan struct{}
-	r       *bufio.Reader
-	w       *bufio.Writer
+	conn net.Conn
+	r    *bufio.Reader
+	w    *bufio.Writer
 
 	out     []byte // the head being written
 	date    []byte // the Date header for second dateSec
@@ -148,8 +150,8 @@ type nullConn struct {
 
 // serveConn answers requests until the client closes the connection, which is
 // not an error between two requests.
-func (s *nullS3) serveConn(ctx context.Context, conn net.Conn) error {
-	c := &nullConn{nullS3: s, closing: ctx.Done(), r: bufio.NewReaderSize(conn, 8<<10), w: bufio.NewWriterSize(conn, 2<<10)}
+func (s *nullS3) serveConn(conn net.Conn) error {
+	c := &nullConn{nullS3: s, conn: conn, r: bufio.NewReaderSize(conn, 8<<10), w: bufio.NewWriterSize(conn, 2<<10)}
 	for {
 		req, err := c.readHead()
 		if err == io.EOF {
@@ -252,6 +254,9 @@ func (c *nullConn) answer(req *request) error {
 			return c.respondJSON(stats)
 		case "/_buckets":
 			return c.respondJSON(c.bucketCounts())
+		case "/_release":
+			c.release()
+			return c.respondJSON("released")
 		case "/_log":
 			c.mu.Lock()
 			defer c.mu.Unlock()

@@ -214,7 +214,7 @@ func TestNullS3HTTP(t *testing.T) {
 			done := make(chan error, 1)
 			go func() {
 				defer server.Close()
-				done <- new(nullS3).serveConn(t.Context(), server)
+				done <- new(nullS3).serveConn(server)
 			}()
 			go io.WriteString(client, tc.send)
 
@@ -277,7 +277,7 @@ func TestNullS3RefusesGarbage(t *testing.T) {
 			}()
 			defer server.Close()
 			s := new(nullS3)
-			if err := s.serveConn(t.Context(), server); err == nil {
+			if err := s.serveConn(server); err == nil {
 				t.Error("no error")
 			}
 			if n := s.puts.Load(); n != 0 {

@@ -65,7 +65,7 @@ func (s retention) measure(ctx context.Context, b *bench, data string, drains in
 // run posts events on a schedule while something else happens.
 func (s retention) run(ctx context.Context, b *bench, data string, drains int, retain string, meanwhile func(context.Context, *rig) error) (a appends, err error) {
 	err = b.withRig(ctx, backlog{drains: drains}.deaf(), func(r *rig) error {
-		if err := r.serve(ctx, data, "--retain", retain, "--shutdown-timeout", b.patience.String()); err != nil {
+		if err := r.serve(ctx, data, "--retain", retain); err != nil {
 			return err
 		}
 		o := r.post(postOptions{

@@ -58,7 +58,7 @@ func (b *bench) withRig(ctx context.Context, o nullOptions, f func(*rig) error) 
 		return err
 	}
 	if r.service != nil {
-		if err := r.service.stop(true); err != nil {
+		if err := r.stopService(ctx); err != nil {
 			return err
 		}
 	}
@@ -108,8 +108,13 @@ func (r *rig) serve(ctx context.Context, data string, flags ...string) error {
 	}
 }
 
-// stopService ends the service as an operator would.
-func (r *rig) stopService() error {
+// stopService ends the service as an operator would. The null S3 lets go of
+// what it has made wait: the service would give that a part of the time that
+// it has for its shutdown.
+func (r *rig) stopService(ctx context.Context) error {
+	if _, err := get(ctx, r.endpoint+"/_release"); err != nil {
+		return err
+	}
 	service := r.service
 	r.service = nil
 	return service.stop(true)
@@ -192,7 +197,7 @@ func (r *rig) run(ctx context.Context, t task) (result, error) {
 		return result{}, err
 	}
 	if r.service != nil {
-		if err := r.stopService(); err != nil {
+		if err := r.stopService(ctx); err != nil {
 			return result{}, err
 		}
 	}

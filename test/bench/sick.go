@@ -1,7 +1,10 @@
 package main
 
 import (
+	"errors"
 	"math/rand/v2"
+	"net"
+	"os"
 	"time"
 )
 
@@ -34,8 +37,7 @@ func (o nullOptions) sicknessOf(bucket int) string {
 func (c *nullConn) fallSick(sickness string, req *request) error {
 	switch sickness {
 	case sickHangs:
-		// Nothing comes before the answer, but the end of the connection.
-		_, _ = c.r.Peek(1)
+		c.keep(time.Time{})
 		req.close = true
 		return nil
 	case sickForbids:
@@ -45,13 +47,44 @@ func (c *nullConn) fallSick(sickness string, req *request) error {
 			return c.respondError("503 Slow Down", "SlowDown", "Please reduce your request rate.")
 		}
 	case sickSlow:
-		timer := time.NewTimer(slowAnswer)
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-		case <-c.closing:
+		if !c.keep(time.Now().Add(slowAnswer)) {
+			req.close = true
+			return nil
 		}
 	}
 	c.sickPuts.Add(1)
 	return c.respond("200 OK", time.Now(), etagHeader, nil)
+}
+
+// keep keeps the client waiting, and reports whether it still was at the given
+// time. Without one, it waits until it goes away, or is released.
+func (c *nullConn) keep(until time.Time) (waited bool) {
+	c.mu.Lock()
+	if c.released {
+		until = time.Unix(1, 0)
+	}
+	if c.kept == nil {
+		c.kept = make(map[net.Conn]struct{})
+	}
+	c.kept[c.conn] = struct{}{}
+	err := c.conn.SetReadDeadline(until)
+	c.mu.Unlock()
+	if err == nil {
+		// Before the answer, nothing comes but the connection's end.
+		_, err = c.r.Peek(1)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.kept, c.conn)
+	return errors.Is(err, os.ErrDeadlineExceeded) && !c.released && c.conn.SetReadDeadline(time.Time{}) == nil
+}
+
+// release lets go of all clients that wait, and makes none wait any more.
+func (s *nullS3) release() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.released = true
+	for conn := range s.kept {
+		_ = conn.SetReadDeadline(time.Unix(1, 0)) // fails if it has ended by itself
+	}
 }
