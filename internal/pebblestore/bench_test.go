@@ -218,3 +218,45 @@ func BenchmarkRetain(b *testing.B) {
 		b.ReportMetric(took[len(took)-1].Seconds()*1000, name+"-max-ms")
 	}
 }
+
+// BenchmarkSaveProgress saves the progress of 10,000 drains in one call. One op
+// is one call.
+func BenchmarkSaveProgress(b *testing.B) {
+	s := benchStore(b, Options{})
+	const teams, drains = 1000, 10_000
+	ids := make([]string, drains)
+	for i := range teams {
+		id := fmt.Sprint("team_", i)
+		if err := s.CreateTeam(b.Context(), auditdrain.Team{ID: id, Slug: id}); err != nil {
+			b.Fatal(err)
+		}
+		if _, err := s.Append(b.Context(), []auditdrain.Batch{{TeamID: id, Events: benchEvents(100)}}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	var creating sync.WaitGroup
+	for i := range ids {
+		d := auditdrain.NewDrain(fmt.Sprint("team_", i%teams), "d", auditdrain.Delivery{}, time.Now())
+		ids[i] = d.ID
+		creating.Go(func() {
+			if err := s.CreateDrain(b.Context(), d, 1); err != nil {
+				b.Error(err)
+			}
+		})
+	}
+	creating.Wait()
+	b.ReportAllocs()
+	n := uint64(0)
+	for b.Loop() {
+		n++
+		progress := make([]auditdrain.Progress, drains)
+		for i, id := range ids {
+			progress[i].State = auditdrain.DeliveryState{
+				DrainID: id, Cursor: n % 100, Delivered: n, LastDeliveryAt: time.Now().UnixMilli(), Window: 16, SessionExpiresAt: 1_800_000_000_000,
+			}
+		}
+		if gone, err := s.SaveProgress(b.Context(), progress); err != nil || len(gone) > 0 {
+			b.Fatal(len(gone), err)
+		}
+	}
+}

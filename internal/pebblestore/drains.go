@@ -22,7 +22,6 @@ type drainPos struct {
 	teamID string
 	cursor uint64
 	replay *replayPos // the one that is running, or nil
-	save   uint64     // the last call of SaveProgress that had the drain
 }
 
 // replayPos is how far a replay has come.

@@ -39,7 +39,6 @@ type engine struct {
 	looked sync.Map
 
 	saving sync.Mutex
-	saves  uint64 // calls of SaveProgress
 
 	appending sync.Mutex
 	pending   map[pendingKey][]byte // reused by appendCall

@@ -10,6 +10,7 @@ type metrics struct {
 	commits  prometheus.Histogram
 	stalls   prometheus.Counter
 	trimmed  prometheus.Counter
+	swept    prometheus.Counter
 	reopened prometheus.Counter
 	// How many events were read from where.
 	reads                *prometheus.CounterVec
@@ -38,6 +39,10 @@ func newMetrics() metrics {
 			Name: "auditdrain_store_trimmed_events_total",
 			Help: "Events removed because they were delivered and old enough.",
 		}),
+		swept: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "auditdrain_store_swept_events_total",
+			Help: "Removed events whose IDs have been removed from the index, which is done later.",
+		}),
 		reopened: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "auditdrain_store_reopened_total",
 			Help: "How often the store was opened anew after the disk had refused a write.",
@@ -47,7 +52,7 @@ func newMetrics() metrics {
 
 // Collectors returns the store's metrics, for one registry.
 func (s *Store) Collectors() []prometheus.Collector {
-	return []prometheus.Collector{s.metrics.commits, s.metrics.stalls, s.metrics.trimmed, s.metrics.reopened, s.metrics.reads, diskCollector{s}}
+	return []prometheus.Collector{s.metrics.commits, s.metrics.stalls, s.metrics.trimmed, s.metrics.swept, s.metrics.reopened, s.metrics.reads, diskCollector{s}}
 }
 
 var (

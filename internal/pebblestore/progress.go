@@ -32,6 +32,13 @@ func (s *Store) SaveProgress(ctx context.Context, progress []auditdrain.Progress
 			return nil, fmt.Errorf("save progress of drain %s: %w", p.State.DrainID, err)
 		}
 	}
+	// In the order of its keys a large commit takes half the time.
+	slices.SortFunc(saves, func(a, b save) int { return cmp.Compare(a.drainID, b.drainID) })
+	for i := 1; i < len(saves); i++ {
+		if saves[i].drainID == saves[i-1].drainID {
+			return nil, fmt.Errorf("save progress: drain %s is named twice", saves[i].drainID)
+		}
+	}
 	return write(ctx, s, "save progress", func(e *engine) ([]string, error) {
 		e.catalog.RLock()
 		defer e.catalog.RUnlock()
@@ -82,7 +89,6 @@ func attemptKey(drainID string, a auditdrain.Attempt) []byte {
 
 // saveAll is SaveProgress with catalog held for reading, and saving.
 func (e *engine) saveAll(saves []save) (gone []string, err error) {
-	e.saves++
 	b := e.db.NewBatch()
 	for i := range saves {
 		v := &saves[i]
@@ -91,10 +97,6 @@ func (e *engine) saveAll(saves []save) (gone []string, err error) {
 			gone = append(gone, v.drainID)
 			continue
 		}
-		if p.save == e.saves {
-			return nil, fmt.Errorf("drain %s is named twice", v.drainID)
-		}
-		p.save = e.saves
 		if err := e.stageSave(b, p, v); err != nil {
 			return nil, err
 		}

@@ -353,6 +353,7 @@ func TestMetrics(t *testing.T) {
 		"auditdrain_store_read_amplification":   0,
 		"auditdrain_store_read_events_total":    2,
 		"auditdrain_store_reopened_total":       0,
+		"auditdrain_store_swept_events_total":   3,
 		"auditdrain_store_trimmed_events_total": 3,
 		"auditdrain_store_write_stalls_total":   0,
 	}

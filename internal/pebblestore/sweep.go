@@ -93,18 +93,24 @@ func (e *engine) sweepSome(teamID string, at *sweepPos) (more bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	if next == nil {
-		r, err := e.retention(teamID)
-		if err != nil {
-			return false, err
-		}
-		r.Swept = at.before - 1
-		if err := setJSON(b, retentionKey(teamID), r); err != nil {
-			return false, err
-		}
-	}
 	at.next = next
-	return next != nil, e.db.Apply(b, pebble.NoSync)
+	if next != nil {
+		return true, e.db.Apply(b, pebble.NoSync)
+	}
+	r, err := e.retention(teamID)
+	if err != nil {
+		return false, err
+	}
+	swept := at.before - 1 - r.Swept
+	r.Swept = at.before - 1
+	if err := setJSON(b, retentionKey(teamID), r); err != nil {
+		return false, err
+	}
+	if err := e.db.Apply(b, pebble.NoSync); err != nil {
+		return false, err
+	}
+	e.metrics.swept.Add(float64(swept))
+	return false, nil
 }
 
 func (e *engine) reusedIDs() uint64 {
