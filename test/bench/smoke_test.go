@@ -25,7 +25,7 @@ func TestSections(t *testing.T) {
 		{"b", []int{3}, ingest{teams: 3, concurrency: 8, bareEvents: 100, loads: []ingestLoad{{1, 1, 20}, {1, 8, 50}, {50, 4, 500}}}.measure},
 		{"c", []int{2}, latency{maximum: rates{events: 200, concurrency: 8, callers: 4}, load: small, callers: 4,
 			paces: []pace{{rate: 1000, batch: 1, lasts: 200 * time.Millisecond}, {share: 0.5, batch: 3, lasts: 100 * time.Millisecond}}}.measure},
-		{"d", []int{len(stages) + 2, 3}, cost{rates{events: 2000, concurrency: 8, callers: 4}, small, time.Second}.measure},
+		{"d", []int{len(stages) + 2, 3}, cost{rates{events: 2000, concurrency: 8, callers: 4, loads: []load{small}}, time.Second}.measure},
 		{"e", []int{2, 2}, backlog{little: 1000, much: 5000, drains: 5, warm: 100, events: 600, bareEvents: 100, concurrency: 8,
 			retention: retention{rate: 1000, batch: 5, callers: 4, lasts: 200 * time.Millisecond}}.measure},
 		{"f", []int{5}, idle{drains: 20, lasts: 100 * time.Millisecond, after: 100 * time.Millisecond, bareEvents: 100, concurrency: 8}.measure},

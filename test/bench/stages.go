@@ -33,21 +33,26 @@ type rule struct {
 
 const module = "github.com/auditdrain/auditdrain/"
 
-// A stack's stage is that of the innermost function that one of these rules
-// is about, the first one that fits…
-var rules = []rule{
+// What one of these functions is doing is of their stage, down to the last
+// call: whoever allocates may have to help the garbage collector…
+var wholeRules = []rule{
+	{"runtime.gcAssistAlloc", stageGC},
+	{module + "internal/pebblestore.(*Store).Read", stageRead},
+}
+
+// … or else a stack's stage is that of the innermost function that one of
+// these is about, the first one that fits…
+var innerRules = []rule{
 	{module + "internal/s3/wire.", stageHTTP},
 	{module + "internal/s3.", stageSign},
 	{module + "internal/deliver.", stageDeliver},
-	{module + "internal/pebblestore.(*Store).Read", stageRead},
-	{module + "internal/pebblestore.readEvents", stageRead},
 	{module + "internal/pebblestore.", stageStore},
 	{module + "internal/ingest.", stageIngest},
 	{module + "internal/api.", stageIngest},
 }
 
 // … or else, for what runs in the background or on nobody's behalf, that of the
-// first of these that is about any of its functions.
+// first of these.
 var backgroundRules = []rule{
 	{"github.com/cockroachdb/pebble/", stageStore},
 	{"net/http.", stageIngest}, // there is no other server, and no client of weight
@@ -59,27 +64,33 @@ var backgroundRules = []rule{
 }
 
 // stageOf returns the stage of a stack, given as names of functions from the
-// innermost outwards. Collecting garbage is charged to no one else, also where
-// whoever allocates has to help.
+// innermost outwards.
 func stageOf(stack []string) stage {
-	if slices.Contains(stack, "runtime.gcAssistAlloc") {
-		return stageGC
+	if s, ok := firstRule(wholeRules, stack); ok {
+		return s
 	}
-	for _, function := range stack {
-		for _, r := range rules {
-			if strings.HasPrefix(function, r.prefix) {
-				return r.stage
-			}
+	for i := range stack {
+		if s, ok := firstRule(innerRules, stack[i:i+1]); ok {
+			return s
 		}
 	}
-	for _, r := range backgroundRules {
-		for _, function := range stack {
-			if strings.HasPrefix(function, r.prefix) {
-				return r.stage
-			}
-		}
+	if s, ok := firstRule(backgroundRules, stack); ok {
+		return s
 	}
 	return stageRest
+}
+
+// firstRule returns the stage of the first rule that is about any of the
+// functions.
+func firstRule(rules []rule, functions []string) (stage, bool) {
+	for _, r := range rules {
+		for _, f := range functions {
+			if strings.HasPrefix(f, r.prefix) {
+				return r.stage, true
+			}
+		}
+	}
+	return "", false
 }
 
 // shares returns which part of a CPU profile each stage has.

@@ -23,6 +23,7 @@ func TestStageOf(t *testing.T) {
 		{stageSign, []string{"crypto/sha256.block", module + "internal/s3.(*request).build", module + "internal/s3.(*Destination).put", module + "internal/deliver.work"}},
 		{stageSign, []string{"github.com/auditdrain/auditdrain.Delivery.ObjectKey", module + "internal/s3.(*Destination).Put"}},
 		{stageDeliver, []string{"sync.(*Mutex).Lock", module + "internal/deliver.(*drain).settle", module + "internal/deliver.work"}},
+		{stageRead, []string{"sync.(*Mutex).Lock", store + "(*sequence).readTail", store + "(*Store).Read", module + "internal/deliver.(*drain).readAhead"}},
 		{stageRead, []string{pebble + "(*Iterator).Next", store + "readEvents", store + "(*Store).Read.func1", store + "do[...].func1"}},
 		{stageStore, []string{"syscall.Fdatasync", pebble + "(*DB).Apply", store + "(*appendCall).sync", store + "(*Store).Append.func1", store + "do[...].func1"}},
 		{stageStore, []string{"runtime.mallocgc", pebble + "(*DB).flush1", pebble + "(*DB).flush"}},
