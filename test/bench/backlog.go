@@ -56,6 +56,10 @@ type backlogRound struct {
 func (s backlog) measure(ctx context.Context, b *bench) (chapter, error) {
 	little, much := filepath.Join(b.dir, "little"), filepath.Join(b.dir, "much")
 	defer os.RemoveAll(much)
+	// Twice: a compaction writes before it removes.
+	if err := needSpace(b.dir, 2*int64(s.much)*eventBytes); err != nil {
+		return chapter{}, err
+	}
 	began := time.Now()
 	if err := s.fill(ctx, b, much, s.much); err != nil {
 		return chapter{}, fmt.Errorf("make a backlog: %w", err)

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"path/filepath"
 	"reflect"
 	"strconv"
 	"strings"
@@ -19,8 +20,9 @@ import (
 )
 
 // runFakeService stands for `auditdrain serve`: it writes events to their
-// drain while the producer waits, and keeps nothing. FAKE_SERVICE_FAULT says
-// what it does wrong with the first batch of 100 events, or at its end.
+// drain while the producer waits, and keeps nothing. The file "fault" among its
+// data says what it does wrong with the first batch that has more than one
+// event, or at its end.
 func runFakeService(ctx context.Context, args []string, _ io.Reader, _ io.Writer) error {
 	fs := flag.NewFlagSet("serve", flag.ContinueOnError)
 	listen := fs.String("listen", "", "")
@@ -47,7 +49,11 @@ func runFakeService(ctx context.Context, args []string, _ io.Reader, _ io.Writer
 	if err := os.MkdirAll(*data, 0o700); err != nil {
 		return err
 	}
-	s := &fakeService{put: put, fault: os.Getenv("FAKE_SERVICE_FAULT")}
+	fault, err := os.ReadFile(filepath.Join(*data, "fault"))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	s := &fakeService{put: put, fault: string(fault)}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /readyz", func(http.ResponseWriter, *http.Request) {})
 	mux.HandleFunc("POST /v1/teams", s.createTeam)
@@ -120,6 +126,11 @@ func (s *fakeService) events(w http.ResponseWriter, r *http.Request) {
 	}
 	lines := bytes.Split(bytes.TrimSuffix(body, []byte("\n")), []byte("\n"))
 	accepted, duplicates := len(lines), 0
+	if s.fault == "full" && accepted > 1 {
+		w.Header().Set("Retry-After", "1")
+		http.Error(w, "disk full", http.StatusServiceUnavailable)
+		return
+	}
 	if accepted > 1 {
 		s.once.Do(func() {
 			switch s.fault {

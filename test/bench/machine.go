@@ -10,6 +10,8 @@ import (
 	"runtime"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // machine is what the figures depend on besides the code.
@@ -73,6 +75,18 @@ func busyTime() (time.Duration, error) {
 	}
 	const tick = time.Second / 100 // USER_HZ, the same everywhere
 	return time.Duration(user+nice+system+steal) * tick, nil
+}
+
+// needSpace fails if a directory's disk has less free space than bytes.
+func needSpace(dir string, bytes int64) error {
+	var stat unix.Statfs_t
+	if err := unix.Statfs(dir, &stat); err != nil {
+		return fmt.Errorf("free space of %s: %w", dir, err)
+	}
+	if free := int64(stat.Bavail) * stat.Bsize; free < bytes {
+		return fmt.Errorf("%s has %.1f GiB free, and %.1f are needed: use -dir for another directory", dir, float64(free)/(1<<30), float64(bytes)/(1<<30))
+	}
+	return nil
 }
 
 func fileSystem(ctx context.Context, dir string) string {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -106,6 +107,16 @@ func TestResult(t *testing.T) {
 	}
 }
 
+// withFault gives the stand-in a fault in the runs with two drains.
+func withFault(t *testing.T, b *bench, fault string) {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "fault"), []byte(fault), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b.folders[folder{2, true}] = dir
+}
+
 func TestMeasureRefusesABadService(t *testing.T) {
 	for fault, want := range map[string]string{
 		"lose":      "81 PUTs for 82 acknowledged events, and none for",
@@ -113,15 +124,16 @@ func TestMeasureRefusesABadService(t *testing.T) {
 		"elsewhere": "not every bucket has its events",
 		"duplicate": `15 new events: {"accepted":14,"duplicates":1}`,
 		"refuse":    "507 Insufficient Storage: disk full",
+		"full":      "put off for 5s: 503 Service Unavailable: disk full",
 		"exit":      "exit status 1\nno clean shutdown",
 		"hang":      "i/o timeout",
 	} {
 		t.Run(fault, func(t *testing.T) {
-			t.Setenv("FAKE_SERVICE_FAULT", fault)
+			t.Parallel()
 			b := newBench(t)
-			b.folders[folder{2, true}] = t.TempDir() // so that all faults are of the run
-			if fault == "lose" || fault == "hang" {
-				b.stall = 2 * time.Second
+			withFault(t, b, fault)
+			if fault == "lose" || fault == "hang" || fault == "full" {
+				b.stall = 5 * time.Second
 			}
 			_, err := tinyRates.deliver(t.Context(), b, load{2, 15})
 			if err == nil || !strings.Contains(err.Error(), want) {
@@ -133,8 +145,9 @@ func TestMeasureRefusesABadService(t *testing.T) {
 
 // What is put off is repeated, and told.
 func TestPosterRepeats(t *testing.T) {
-	t.Setenv("FAKE_SERVICE_FAULT", "busy")
-	res, err := tinyRates.deliver(t.Context(), newBench(t), load{2, 15})
+	b := newBench(t)
+	withFault(t, b, "busy")
+	res, err := tinyRates.deliver(t.Context(), b, load{2, 15})
 	if err != nil || res.refused != 1 {
 		t.Errorf("%d calls put off, %v, want 1", res.refused, err)
 	}

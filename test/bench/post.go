@@ -137,6 +137,8 @@ type caller struct {
 	head   []byte // of the request
 	body   []byte
 	log    []posting
+
+	refusal string // the last one
 }
 
 func (c *caller) dial(ctx context.Context) (err error) {
@@ -166,8 +168,8 @@ func (c *caller) call(ctx context.Context, team string, events int, log bool) er
 	c.head = append(append(c.head, c.Token...), "\r\nContent-Type: application/x-ndjson\r\nContent-Length: "...)
 	c.head = append(strconv.AppendInt(c.head, int64(len(c.body)), 10), "\r\n\r\n"...)
 	for {
-		if err := ctx.Err(); err != nil {
-			return err
+		if time.Since(now) > c.Patience {
+			return fmt.Errorf("POST /v1/events: put off for %s: %s", c.Patience, c.refusal)
 		}
 		again, err := c.try(ctx, events)
 		if err != nil {
@@ -196,16 +198,18 @@ func (c *caller) try(ctx context.Context, events int) (again time.Duration, err 
 	if err := c.conn.SetDeadline(time.Now().Add(c.Patience)); err != nil {
 		return 0, err
 	}
+	var a answer
 	request := net.Buffers{c.head, c.body}
-	if _, err := request.WriteTo(c.conn); errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
+	if _, err = request.WriteTo(c.conn); err == nil {
+		a, err = readAnswer(c.r)
+	}
+	if errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
 		// A service that refuses a large body does not read it to its end. Its
 		// answer may be lost with the connection.
 		c.conn.Close()
+		c.refusal = err.Error()
 		return time.Second, c.dial(ctx)
-	} else if err != nil {
-		return 0, err
 	}
-	a, err := readAnswer(c.r)
 	if err != nil {
 		return 0, err
 	}
@@ -217,9 +221,10 @@ func (c *caller) try(ctx context.Context, events int) (again time.Duration, err 
 	}
 	switch {
 	case (a.status == http.StatusServiceUnavailable || a.status == http.StatusTooManyRequests) && a.retryAfter > 0:
+		c.refusal = a.String()
 		return a.retryAfter, nil
 	case a.status != http.StatusOK:
-		return 0, fmt.Errorf("%d %s: %s", a.status, http.StatusText(a.status), bytes.TrimSpace(a.body))
+		return 0, errors.New(a.String())
 	}
 	want := strconv.AppendInt([]byte(`{"accepted":`), int64(events), 10)
 	if want = append(want, `,"duplicates":0}`...); !bytes.Equal(bytes.TrimSpace(a.body), want) {
@@ -234,6 +239,10 @@ type answer struct {
 	retryAfter time.Duration
 	close      bool // the connection
 	body       []byte
+}
+
+func (a answer) String() string {
+	return fmt.Sprintf("%d %s: %s", a.status, http.StatusText(a.status), bytes.TrimSpace(a.body))
 }
 
 // readAnswer reads an answer. All that the poster can get have a length.
