@@ -15,7 +15,7 @@ import (
 
 const (
 	crashTeams   = 6
-	crashBacklog = 8000 // events that producers may be ahead of delivery
+	crashBacklog = 8000 // events, about, that producers may be ahead of delivery
 )
 
 // crashForm is how long a form of TestCrash is.
@@ -31,7 +31,7 @@ type crashForm struct {
 // no more events than the test's memory can hold.
 var (
 	crashShort = crashForm{50, 700 * time.Millisecond, 20 * time.Millisecond, 4, binary}
-	crashLong  = crashForm{300, 3 * time.Second, 400 * time.Millisecond, 6, racing}
+	crashLong  = crashForm{300, 2 * time.Second, 400 * time.Millisecond, 6, racing}
 )
 
 // batch is what one request carried.
@@ -233,12 +233,9 @@ func (p *crashProducer) run(ctx context.Context, url string, aws *cloud) error {
 		case <-ctx.Done():
 			return nil
 		}
-		if !aws.keepUp(ctx, p) {
-			return nil
-		}
 		// Once a request is under way its answer is waited for: only the
 		// service's death leaves an outcome unknown.
-		b := p.next()
+		b := p.next(aws.behind(p) < crashBacklog/crashTeams)
 		err := p.sendBatch(context.WithoutCancel(ctx), url, b)
 		if err != nil {
 			return err
@@ -250,24 +247,8 @@ func (p *crashProducer) run(ctx context.Context, url string, aws *cloud) error {
 	}
 }
 
-// keepUp waits until delivery is not too far behind, and reports false if ctx
-// ended first.
-func (c *cloud) keepUp(ctx context.Context, p *crashProducer) bool {
-	for {
-		behind, changed := c.behind(p)
-		if behind < crashBacklog/crashTeams {
-			return true
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return false
-		}
-	}
-}
-
 // behind is how many of the events acknowledged last are not delivered.
-func (c *cloud) behind(p *crashProducer) (int, <-chan struct{}) {
+func (c *cloud) behind(p *crashProducer) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	g := p.targets[0]
@@ -287,13 +268,14 @@ func (c *cloud) behind(p *crashProducer) (int, <-chan struct{}) {
 		}
 		n += missing
 	}
-	return n, c.changed
+	return n
 }
 
-// next returns what to send now: mostly something new, at times a batch whose
-// outcome is unknown, or one that was acknowledged before.
-func (p *crashProducer) next() *batch {
-	if len(p.batches) > 0 && p.rng.IntN(4) == 0 {
+// next returns what to send now: mostly something new, at times, or if there
+// is enough already, a batch whose outcome is unknown or one that was
+// acknowledged before.
+func (p *crashProducer) next(more bool) *batch {
+	if len(p.batches) > 0 && (!more || p.rng.IntN(4) == 0) {
 		old := p.batches[p.rng.IntN(len(p.batches))]
 		if n := len(p.batches); p.rng.IntN(2) == 0 {
 			old = p.batches[n-1] // the one that the last death may have hit
