@@ -110,19 +110,25 @@ func (s retention) remove(ctx context.Context, r *rig, from, to int) (removed fl
 			givenUp += float64(d.GivenUp.To - d.GivenUp.From + 1)
 		}
 	}
-	for removed < givenUp {
-		if time.Since(began) > r.stall {
-			return removed, 0, fmt.Errorf("%.0f of %.0f events were removed in %s", removed, givenUp, r.stall)
+	for moved := began; removed < givenUp; {
+		if time.Since(moved) > r.stall {
+			return removed, 0, fmt.Errorf("%.0f of %.0f events were removed, and none for %s", removed, givenUp, r.stall)
 		}
 		if err := sleep(ctx, 50*time.Millisecond); err != nil {
 			return removed, 0, err
 		}
-		if removed, err = r.metric(ctx, "auditdrain_store_trimmed_events_total"); err != nil {
+		now, err := r.metric(ctx, "auditdrain_store_trimmed_events_total")
+		if err != nil {
 			return removed, 0, err
 		}
-		if removed == 0 {
-			began = time.Now() // it has not begun
+		if now == removed {
+			continue
 		}
+		moved = time.Now()
+		if removed == 0 {
+			began = moved // more or less
+		}
+		removed = now
 	}
 	return removed, time.Since(began), nil
 }
