@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -148,13 +149,17 @@ func cleanEnv(extra ...string) []string {
 	return append(env, extra...)
 }
 
-// tail keeps the last few KiB written to it. exec.Cmd writes to it from one
-// goroutine, which has ended when Wait returns.
-type tail struct{ b []byte }
+// tail keeps the last few KiB written to it. It may be read at any time.
+type tail struct {
+	mu sync.Mutex
+	b  []byte
+}
 
 const tailBytes = 8 << 10
 
 func (t *tail) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	t.b = append(t.b, p...)
 	if len(t.b) > 2*tailBytes {
 		t.b = append(t.b[:0], t.b[len(t.b)-tailBytes:]...)
@@ -162,4 +167,8 @@ func (t *tail) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func (t *tail) String() string { return string(bytes.TrimSpace(t.b[max(0, len(t.b)-tailBytes):])) }
+func (t *tail) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return string(bytes.TrimSpace(t.b[max(0, len(t.b)-tailBytes):]))
+}
