@@ -18,7 +18,9 @@ import (
 // that SkipBacklog has given up since they were read), and attempts join those
 // of their drain, of which the last MaxFailures failures and MaxSamples others
 // are kept. It does not wait for the disk: a crash may undo it, whole calls at
-// a time and the last ones first, so that a cursor may lag, never lead.
+// a time and the last ones first, so that a cursor may lag, never lead. Only
+// with failures among the attempts is it durable: they are rare, and looked
+// for after a crash.
 //
 // Drains that do not exist (any more) are left out and returned. A cursor
 // beyond the team's last event, or a drain that is named twice, is an error,
@@ -56,6 +58,7 @@ type save struct {
 	replay   *auditdrain.ReplayProgress
 	state    []byte
 	attempts []attempt
+	failures bool // among the attempts
 }
 
 type attempt struct{ key, value []byte }
@@ -71,6 +74,7 @@ func newSave(p auditdrain.Progress) (save, error) {
 		return v, err
 	}
 	for i, a := range p.Attempts {
+		v.failures = v.failures || a.Outcome == auditdrain.OutcomeFailed
 		v.attempts[i].key = attemptKey(v.drainID, a)
 		if v.attempts[i].value, err = json.Marshal(a); err != nil {
 			return v, err
@@ -90,8 +94,12 @@ func attemptKey(drainID string, a auditdrain.Attempt) []byte {
 // saveAll is SaveProgress with catalog held for reading, and saving.
 func (e *engine) saveAll(saves []save) (gone []string, err error) {
 	b := e.db.NewBatch()
+	durable := pebble.NoSync
 	for i := range saves {
 		v := &saves[i]
+		if v.failures {
+			durable = pebble.Sync
+		}
 		p := e.drains[v.drainID]
 		if p == nil {
 			gone = append(gone, v.drainID)
@@ -104,7 +112,7 @@ func (e *engine) saveAll(saves []save) (gone []string, err error) {
 	if b.Empty() {
 		return gone, b.Close()
 	}
-	if err := e.db.Apply(b, pebble.NoSync); err != nil {
+	if err := e.db.Apply(b, durable); err != nil {
 		return nil, err
 	}
 	for i := range saves {
