@@ -25,7 +25,7 @@ const mistakes = {
 };
 
 describe("Athena statements", () => {
-  for (const kit of readdirSync(golden)) {
+  for (const kit of readdirSync(golden).filter((name) => name !== "fuzz")) { // that one is the Go fuzzer's
     it(`${kit} can be parsed`, () => {
       assert.deepEqual(problems(readFileSync(join(golden, kit, "athena.sql"), "utf8")), []);
     });

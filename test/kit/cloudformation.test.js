@@ -56,7 +56,7 @@ describe("CloudFormation templates", () => {
     }
   }
 
-  const kits = readdirSync(golden);
+  const kits = readdirSync(golden).filter((name) => name !== "fuzz"); // that one is the Go fuzzer's
   it("are there", () => assert.ok(kits.length >= 9, `only ${kits}`));
 
   for (const kit of kits) {
