@@ -484,6 +484,32 @@ func TestStoreThatCannotBeReadIsTriedAgain(t *testing.T) {
 	})
 }
 
+func TestDestinationThatCannotBeOpenedIsTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.addDrain("d", "t")
+		w.openErr = errors.New("no such region")
+		d, _ := startDeliverer(t, w, Options{})
+		time.Sleep(time.Minute)
+		if got := w.state("d"); got.FirstErrorAt != 0 {
+			t.Errorf("state %+v, want no error: nothing is to be delivered", got)
+		}
+		w.addEvents("t", 300)
+		d.Wake("t")
+		synctest.Wait()
+		if got := w.state("d"); got.FirstErrorAt == 0 || got.LastError != w.openErr.Error() || got.LastErrorEvent != "" {
+			t.Errorf("state %+v, want it errored for %q", got, w.openErr)
+		}
+		w.mu.Lock()
+		w.openErr = nil
+		w.mu.Unlock()
+		time.Sleep(probeMost)
+		if got := w.state("d"); got.Cursor != 300 || got.FirstErrorAt != 0 {
+			t.Errorf("state %+v, want cursor 300 and no error", got)
+		}
+	})
+}
+
 func TestStateThatCannotBeReadIsNotReplaced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)

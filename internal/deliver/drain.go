@@ -207,6 +207,10 @@ func (d *drain) next() *flight {
 			d.confirm(f)
 			continue
 		}
+		if !d.openDest() {
+			f.lane.putBack(f)
+			return nil
+		}
 		d.inFlight++
 		d.turns++
 		f.turn, f.begunAt = d.turns, time.Now()
@@ -256,18 +260,10 @@ func (d *drain) load() bool {
 	if err == nil {
 		told, err = d.store.Instructions(d.ctx, d.config.ID)
 	}
-	var dest Destination
-	var openErr error
-	if err == nil {
-		dest, openErr = d.open(d.config, state.NoConditionalPut == d.config.Delivery.Endpoint)
-	}
 	d.mu.Lock()
 	d.loading = false
 	switch {
 	case d.stopped:
-		if dest != nil {
-			dest.Close()
-		}
 		return false
 	case auditdrain.ErrorCode(err) == auditdrain.CodeNotFound:
 		d.stopped = true // deleted; whoever did it has told us, or will
@@ -278,7 +274,6 @@ func (d *drain) load() bool {
 		return false
 	}
 	d.loaded = true
-	d.dest = dest
 	d.state = state
 	d.state.NextAttemptAt = 0 // we try at once
 	d.skips = told.Skips
@@ -287,10 +282,21 @@ func (d *drain) load() bool {
 	if o := told.Replay; o != nil && !o.Cancelled {
 		d.beginReplay(*o)
 	}
-	if openErr != nil {
-		d.park(openErr, nil)
+	return true
+}
+
+// openDest opens the destination if that has not been done: ten thousand that
+// nothing is written to would take much memory.
+func (d *drain) openDest() bool {
+	if d.dest != nil {
+		return true
+	}
+	dest, err := d.open(d.config, d.state.NoConditionalPut == d.config.Delivery.Endpoint)
+	if err != nil {
+		d.park(err, nil)
 		return false
 	}
+	d.dest = dest
 	return true
 }
 
@@ -468,8 +474,6 @@ func (d *drain) goOn() {
 		d.window.shut()
 		if d.dest != nil {
 			d.dest.Close()
-		} else {
-			d.loaded = false // it could not be opened: try that again
 		}
 	}
 	d.recruit()

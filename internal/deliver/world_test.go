@@ -29,6 +29,7 @@ type world struct {
 	readErr      error
 	saveErr      error
 	stateErr     error
+	openErr      error
 	opened       []bool // unconditional
 	closed       int
 }
@@ -198,6 +199,9 @@ type destination struct {
 func (w *world) open(d auditdrain.Drain, unconditional bool) (Destination, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.openErr != nil {
+		return nil, w.openErr
+	}
 	w.opened = append(w.opened, unconditional)
 	return &destination{w, d}, nil
 }
