@@ -47,7 +47,31 @@ type DrainPatch struct {
 // DrainList is the answer of GET /v1/drains.
 type DrainList struct {
 	Drains []Drain `json:"drains"`
+	// Matches and Counts are there if a page was asked for (limit).
+	Matches *int         `json:"matches,omitempty"` // how many the search has found, on all pages
+	Counts  *DrainCounts `json:"counts,omitempty"`
 }
+
+// DrainCounts is how many drains there are of each status that search and team
+// select, whatever status was asked for.
+type DrainCounts struct {
+	Errored  int `json:"errored"`
+	Enabled  int `json:"enabled"`
+	Disabled int `json:"disabled"`
+}
+
+// DrainSearch asks for one page of drains: those in trouble first, then those
+// with the largest backlog.
+type DrainSearch struct {
+	TeamID string      // empty: of all teams
+	Text   string      // in the name, ID or endpoint of the drain, or the ID, slug or name of its team; case does not matter
+	Status DrainStatus // empty: any
+	Offset int
+	Limit  int // 1 to MaxPage
+}
+
+// MaxPage bounds the drains of one page.
+const MaxPage = 200
 
 // DrainTestInput is the body of POST /v1/drains/test.
 type DrainTestInput struct {
@@ -113,6 +137,13 @@ type TeamInput struct {
 	ID   string `json:"id,omitempty"`
 	Slug string `json:"slug"`
 	Name string `json:"name"`
+}
+
+// TeamPatch is the body of PATCH /v1/teams/{idOrSlug}: what is absent stays as
+// it is.
+type TeamPatch struct {
+	Name            *string `json:"name,omitempty"`            // the operator's to change
+	HideIPAddresses *bool   `json:"hideIpAddresses,omitempty"` // see Team
 }
 
 // TeamList is the answer of GET /v1/teams.

@@ -12,6 +12,9 @@ type Team struct {
 	Slug      string `json:"slug"`
 	Name      string `json:"name"`
 	CreatedAt int64  `json:"createdAt"` // Unix ms
+	// HideIPAddresses has ipAddress left out of what the team's drains write
+	// from now on.
+	HideIPAddresses bool `json:"hideIpAddresses,omitempty"`
 }
 
 // Validate returns an *Error that lists every problem with t.

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"net/http"
+	"strconv"
 
 	"github.com/auditdrain/auditdrain"
 )
@@ -15,6 +16,34 @@ func (c *Client) ListDrains(ctx context.Context, team string) ([]auditdrain.Drai
 	var out auditdrain.DrainList
 	err := c.call(ctx, get(query, "v1", "drains"), &out)
 	return out.Drains, err
+}
+
+// FindDrains returns one page of the drains that search selects, with their
+// Metadata. It is repeated when that may help.
+func (c *Client) FindDrains(ctx context.Context, search auditdrain.DrainSearch) (auditdrain.DrainList, error) {
+	query := teamQuery(search.TeamID)
+	query.Set("includeMetadata", "true")
+	query.Set("limit", strconv.Itoa(search.Limit))
+	query.Set("offset", strconv.Itoa(search.Offset))
+	if search.Text != "" {
+		query.Set("search", search.Text)
+	}
+	if search.Status != "" {
+		query.Set("status", string(search.Status))
+	}
+	var out auditdrain.DrainList
+	err := c.call(ctx, get(query, "v1", "drains"), &out)
+	return out, err
+}
+
+// Series returns what a drain did over time. It is repeated when that may
+// help.
+func (c *Client) Series(ctx context.Context, team, id string, span auditdrain.Span) (auditdrain.Series, error) {
+	query := teamQuery(team)
+	query.Set("span", string(span))
+	var out auditdrain.Series
+	err := c.call(ctx, get(query, "v1", "drains", id, "series"), &out)
+	return out, err
 }
 
 // GetDrain returns one drain. It is repeated when that may help. A drain that

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"net/http"
+	"strconv"
 
 	"github.com/auditdrain/auditdrain"
 )
@@ -28,6 +29,41 @@ func (c *Client) ListTeams(ctx context.Context) ([]auditdrain.Team, error) {
 func (c *Client) GetTeam(ctx context.Context, idOrSlug string) (auditdrain.Team, error) {
 	var out auditdrain.Team
 	err := c.call(ctx, get(nil, "v2", "teams", idOrSlug), &out)
+	return out, err
+}
+
+// UpdateTeam changes what patch names, durably on return. It is sent once;
+// sending the same patch again does no harm.
+func (c *Client) UpdateTeam(ctx context.Context, idOrSlug string, patch auditdrain.TeamPatch) (auditdrain.Team, error) {
+	r, err := request{method: http.MethodPatch, path: []string{"v1", "teams", idOrSlug}}.withJSON(patch)
+	if err != nil {
+		return auditdrain.Team{}, err
+	}
+	var out auditdrain.Team
+	err = c.call(ctx, r, &out)
+	return out, err
+}
+
+// CreatePortalLink makes a link that lets one person in to a team's pages,
+// once. Its URL is in the answer and can never be had again. It is sent once.
+func (c *Client) CreatePortalLink(ctx context.Context, in auditdrain.PortalLinkInput) (auditdrain.NewPortalLink, error) {
+	var out auditdrain.NewPortalLink
+	err := c.post(ctx, nil, in, &out, "v1", "portal-links")
+	return out, err
+}
+
+// ListActivity returns who did what, the latest first; without a team, an
+// operator gets what was done to all. It is repeated when that may help.
+func (c *Client) ListActivity(ctx context.Context, q auditdrain.ActivityQuery) (auditdrain.ActivityList, error) {
+	query := teamQuery(q.TeamID)
+	if q.Before != 0 {
+		query.Set("before", strconv.FormatUint(q.Before, 10))
+	}
+	if q.Limit != 0 {
+		query.Set("limit", strconv.Itoa(q.Limit))
+	}
+	var out auditdrain.ActivityList
+	err := c.call(ctx, get(query, "v1", "activity"), &out)
 	return out, err
 }
 

@@ -1,0 +1,63 @@
+package auditdrain
+
+import (
+	"fmt"
+	"time"
+)
+
+// Span is how far back a Series goes.
+type Span string
+
+// The spans. Each is kept by itself, in steps that suit a chart.
+const (
+	SpanHour Span = "1h"  // 60 steps of a minute
+	SpanDay  Span = "24h" // 144 steps of 10 minutes
+	SpanWeek Span = "7d"  // 168 steps of an hour
+)
+
+// Spans are all of them, the shortest first.
+var Spans = []Span{SpanHour, SpanDay, SpanWeek}
+
+// Steps returns how many steps s has, and how long each is. A span that does
+// not exist has none.
+func (s Span) Steps() (n int, step time.Duration) {
+	switch s {
+	case SpanHour:
+		return 60, time.Minute
+	case SpanDay:
+		return 144, 10 * time.Minute
+	case SpanWeek:
+		return 168, time.Hour
+	}
+	return 0, 0
+}
+
+// Validate returns an *Error if s is not one of Spans.
+func (s Span) Validate() error {
+	if n, _ := s.Steps(); n > 0 {
+		return nil
+	}
+	return FieldErrors([]Problem{{Field: "span", Message: fmt.Sprintf("%q is not allowed: use one of %q", string(s), Spans)}})
+}
+
+// Series is what a drain did over time: the answer of
+// GET /v1/drains/{id}/series.
+type Series struct {
+	Span   Span  `json:"span"`
+	StepMs int64 `json:"stepMs"`
+	// Points has one for each step, the oldest first. The last one is of the
+	// step that is under way.
+	Points []Point `json:"points"`
+}
+
+// Point is what a drain did in one step.
+type Point struct {
+	At        int64  `json:"at"` // Unix ms, when it begins, a multiple of the step
+	Delivered uint64 `json:"delivered"`
+	Failed    uint64 `json:"failed"`  // attempts, not events
+	Backlog   uint64 `json:"backlog"` // the last that was seen in it
+	// P50 and P99 are of the milliseconds from an event's acceptance until it
+	// was confirmed, rounded up by a fifth at most; 0 if none was delivered.
+	P50 int64 `json:"p50Ms,omitempty"`
+	P99 int64 `json:"p99Ms,omitempty"`
+}
