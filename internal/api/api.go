@@ -218,8 +218,9 @@ func (s *Server) Handler() http.Handler {
 // call is one request that has passed the access checks of its route.
 type call struct {
 	*http.Request
-	token auditdrain.Token
-	team  auditdrain.Team // zero where the route is not about one team
+	token   auditdrain.Token
+	session string          // ID, if it comes from the web pages
+	team    auditdrain.Team // zero where the route is not about one team
 }
 
 // serve wraps a route with what all routes share.
@@ -248,7 +249,9 @@ func (s *Server) serve(rt route) http.Handler {
 func (s *Server) answer(rt route, r *http.Request) (any, error) {
 	c := &call{Request: r}
 	var err error
-	if c.token, err = s.authenticate(r); err != nil {
+	if id, ok := r.Context().Value(identityKey{}).(Identity); ok {
+		c.token, c.session = id.Token, id.Session
+	} else if c.token, err = s.authenticate(r); err != nil {
 		return nil, err
 	}
 	if rt.team != noTeam {
@@ -268,11 +271,16 @@ func (s *Server) authenticate(r *http.Request) (auditdrain.Token, error) {
 	if !strings.EqualFold(scheme, "Bearer") || value == "" {
 		return auditdrain.Token{}, auditdrain.Errorf(auditdrain.CodeUnauthorized, "no token: send the header Authorization: Bearer TOKEN")
 	}
-	hash := auditdrain.HashToken(strings.TrimSpace(value))
+	return s.Token(r.Context(), auditdrain.HashToken(strings.TrimSpace(value)))
+}
+
+// Token returns the token with this hash, if it may be used now, and otherwise
+// CodeUnauthorized.
+func (s *Server) Token(ctx context.Context, hash auditdrain.TokenHash) (auditdrain.Token, error) {
 	if subtle.ConstantTimeCompare(hash[:], s.OperatorToken[:]) == 1 {
-		return auditdrain.Token{ID: "tok_operator", Name: "operator", Role: auditdrain.RoleOperator}, nil
+		return auditdrain.Token{ID: "tok_operator", Name: "operator", Role: auditdrain.RoleOperator, Hash: hash}, nil
 	}
-	token, err := s.Tokens.TokenByHash(r.Context(), hash)
+	token, err := s.Tokens.TokenByHash(ctx, hash)
 	if auditdrain.ErrorCode(err) == auditdrain.CodeNotFound || err == nil && token.Expired(time.Now()) {
 		return auditdrain.Token{}, auditdrain.Errorf(auditdrain.CodeUnauthorized, "this token is not known, was revoked, or has expired")
 	}
