@@ -46,7 +46,7 @@ func (in inside) RoundTrip(r *http.Request) (*http.Response, error) {
 		r.Body = http.NoBody
 	}
 	defer r.Body.Close()
-	w := &answer{header: http.Header{}, status: http.StatusOK}
+	w := &recorded{header: http.Header{}, status: http.StatusOK}
 	in.handler.ServeHTTP(w, r)
 	return &http.Response{
 		Status:        fmt.Sprintf("%d %s", w.status, http.StatusText(w.status)),
@@ -61,23 +61,23 @@ func (in inside) RoundTrip(r *http.Request) (*http.Response, error) {
 	}, nil
 }
 
-// answer is an http.ResponseWriter that keeps what is written.
-type answer struct {
+// recorded is an http.ResponseWriter that keeps what is written.
+type recorded struct {
 	header http.Header
 	status int
 	wrote  bool
 	body   bytes.Buffer
 }
 
-func (a *answer) Header() http.Header { return a.header }
+func (a *recorded) Header() http.Header { return a.header }
 
-func (a *answer) WriteHeader(status int) {
+func (a *recorded) WriteHeader(status int) {
 	if !a.wrote {
 		a.status, a.wrote = status, true
 	}
 }
 
-func (a *answer) Write(p []byte) (int, error) {
+func (a *recorded) Write(p []byte) (int, error) {
 	a.wrote = true
 	return a.body.Write(p)
 }
