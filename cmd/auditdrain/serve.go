@@ -344,7 +344,8 @@ func (in *instance) run(ctx context.Context, listener net.Listener) error {
 	return err
 }
 
-// trim removes delivered events that are old enough, until ctx ends.
+// trim removes delivered events that are old enough, and sessions and portal
+// links that are over, until ctx ends.
 func (in *instance) trim(ctx context.Context) error {
 	ticker := time.NewTicker(trimEvery(in.retain))
 	defer ticker.Stop()
@@ -358,6 +359,9 @@ func (in *instance) trim(ctx context.Context) error {
 				in.log.Error("old events could not be removed", "err", err)
 			} else if removed > 0 {
 				in.log.Info("removed events that were delivered long ago", "events", removed, "retain", in.retain)
+			}
+			if err := in.store.DeleteExpired(ctx, time.Now()); err != nil && ctx.Err() == nil {
+				in.log.Error("sessions that are over could not be removed", "err", err)
 			}
 		}
 	}

@@ -55,6 +55,8 @@
 //	u/SLUG                     TEAM
 //	k/HASH (64 hex digits)     the token, as JSON without its hash
 //	n/TOKEN                    HASH
+//	v/HASH (64 hex digits)     the session, as JSON without its hash
+//	l/HASH (64 hex digits)     the portal link, as JSON without its hash
 //	d/TEAM/DRAIN               the drain, as JSON
 //	c/DRAIN                    cursor, 8 bytes; the delivery state, as JSON, once there is one
 //	f/DRAIN/NUMBER (8 bytes)   a failed attempt, as JSON; NUMBER is modulo MaxFailures

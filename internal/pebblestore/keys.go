@@ -2,7 +2,6 @@ package pebblestore
 
 import (
 	"encoding/binary"
-	"encoding/hex"
 	"fmt"
 	"time"
 
@@ -11,29 +10,27 @@ import (
 
 // The first bytes of the keys; see the package documentation.
 const (
-	formatKey       = "!format"
-	teamPrefix      = "t/"
-	slugPrefix      = "u/"
-	tokenPrefix     = "k/"
-	tokenIDPrefix   = "n/"
-	drainPrefix     = "d/"
-	progressPrefix  = "c/"
-	failurePrefix   = "f/"
-	samplePrefix    = "g/"
-	skipPrefix      = "x/"
-	replayPrefix    = "y/"
-	notifiedPrefix  = "w/"
-	sequencePrefix  = "s/"
-	eventPrefix     = "e/"
-	indexPrefix     = "i/"
-	retentionPrefix = "r/"
+	formatKey        = "!format"
+	teamPrefix       = "t/"
+	slugPrefix       = "u/"
+	tokenPrefix      = "k/"
+	tokenIDPrefix    = "n/"
+	sessionPrefix    = "v/"
+	portalLinkPrefix = "l/"
+	drainPrefix      = "d/"
+	progressPrefix   = "c/"
+	failurePrefix    = "f/"
+	samplePrefix     = "g/"
+	skipPrefix       = "x/"
+	replayPrefix     = "y/"
+	notifiedPrefix   = "w/"
+	sequencePrefix   = "s/"
+	eventPrefix      = "e/"
+	indexPrefix      = "i/"
+	retentionPrefix  = "r/"
 )
 
 func key(prefix, name string) []byte { return append([]byte(prefix), name...) }
-
-func tokenKey(h auditdrain.TokenHash) []byte {
-	return hex.AppendEncode([]byte(tokenPrefix), h[:])
-}
 
 func drainKey(teamID, id string) []byte {
 	return append(key(drainPrefix, teamID), "/"+id...)

@@ -3,7 +3,6 @@ package pebblestore
 import (
 	"cmp"
 	"context"
-	"crypto/subtle"
 	"encoding/hex"
 	"encoding/json"
 	"slices"
@@ -121,7 +120,7 @@ func (s *Store) CreateToken(ctx context.Context, t auditdrain.Token) error {
 				return err
 			}
 		}
-		for _, k := range [][]byte{tokenKey(t.Hash), key(tokenIDPrefix, t.ID)} {
+		for _, k := range [][]byte{hashKey(tokenPrefix, t.Hash), key(tokenIDPrefix, t.ID)} {
 			v, err := e.get(k)
 			if err != nil {
 				return err
@@ -131,7 +130,7 @@ func (s *Store) CreateToken(ctx context.Context, t auditdrain.Token) error {
 			}
 		}
 		b := e.db.NewBatch()
-		if err := setJSON(b, tokenKey(t.Hash), t); err != nil {
+		if err := setJSON(b, hashKey(tokenPrefix, t.Hash), t); err != nil {
 			return err
 		}
 		if err := b.Set(key(tokenIDPrefix, t.ID), hex.AppendEncode(nil, t.Hash[:]), nil); err != nil {
@@ -158,28 +157,13 @@ func (s *Store) TokenByHash(ctx context.Context, h auditdrain.TokenHash) (auditd
 	return read(ctx, s, "look up token", func(e *engine) (auditdrain.Token, error) {
 		e.catalog.RLock()
 		defer e.catalog.RUnlock()
-		// The search by hash takes a time that depends on the hashes stored,
-		// which tells nothing about the values that they are hashes of. The
-		// comparison is on top of that.
-		k := tokenKey(h)
-		iter, err := e.db.NewIter(&pebble.IterOptions{LowerBound: k, UpperBound: end([]byte(tokenPrefix))})
-		if err != nil {
-			return auditdrain.Token{}, err
-		}
-		defer iter.Close()
-		if !iter.First() || subtle.ConstantTimeCompare(iter.Key(), k) != 1 {
-			if err := iter.Error(); err != nil {
-				return auditdrain.Token{}, err
-			}
-			return auditdrain.Token{}, auditdrain.Errorf(auditdrain.CodeNotFound, "there is no such token")
-		}
-		v, err := iter.ValueAndErr()
-		if err != nil {
-			return auditdrain.Token{}, err
-		}
 		t := auditdrain.Token{Hash: h}
-		if err := json.Unmarshal(v, &t); err != nil {
+		found, err := e.getHashed(tokenPrefix, h, &t)
+		if err != nil {
 			return t, err
+		}
+		if !found {
+			return t, auditdrain.Errorf(auditdrain.CodeNotFound, "there is no such token")
 		}
 		e.looked.Store(h, t) // until DeleteToken, which waits for catalog
 		return t, nil

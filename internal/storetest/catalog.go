@@ -111,9 +111,7 @@ func testTokens(f *fixture) {
 			if d := cmp.Diff(want, got); d != "" {
 				f.Errorf("token %s (-want +got):\n%s", want.ID, d)
 			}
-			near := want.Hash
-			near[len(near)-1]--
-			_, err = f.TokenByHash(f.ctx, near)
+			_, err = f.TokenByHash(f.ctx, nearby(want.Hash))
 			f.wantCode(err, auditdrain.CodeNotFound)
 		}
 		f.reopen()

@@ -18,6 +18,7 @@ import (
 type Store interface {
 	Events
 	Catalog
+	Sessions
 	Drains
 	Delivery
 	Instructions
@@ -42,6 +43,17 @@ type Catalog interface {
 	TokenByHash(ctx context.Context, h auditdrain.TokenHash) (auditdrain.Token, error)
 	Tokens(ctx context.Context, teamID string) ([]auditdrain.Token, error)
 	DeleteToken(ctx context.Context, teamID, id string) error
+}
+
+// Sessions is what is tested of sessions and portal links.
+type Sessions interface {
+	CreateSession(ctx context.Context, s auditdrain.Session, act *auditdrain.Activity) error
+	Session(ctx context.Context, h auditdrain.TokenHash) (auditdrain.Session, error)
+	DeleteSession(ctx context.Context, h auditdrain.TokenHash, act *auditdrain.Activity) error
+	CreatePortalLink(ctx context.Context, l auditdrain.PortalLink, act *auditdrain.Activity) error
+	PortalLink(ctx context.Context, h auditdrain.TokenHash) (auditdrain.PortalLink, error)
+	TakePortalLink(ctx context.Context, h auditdrain.TokenHash, act *auditdrain.Activity) (auditdrain.PortalLink, error)
+	DeleteExpired(ctx context.Context, now time.Time) error
 }
 
 // Drains is what is tested of drains.
@@ -97,6 +109,9 @@ func Run(t *testing.T, newPlace func(t *testing.T) Place) {
 		{"cancelled context", testCancelled},
 		{"teams", testTeams},
 		{"tokens", testTokens},
+		{"sessions", testSessions},
+		{"portal links", testPortalLinks},
+		{"expired sessions and links", testDeleteExpired},
 		{"drains", testDrains},
 		{"drain limit", testDrainLimit},
 		{"update drain", testUpdateDrain},
