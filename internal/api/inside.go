@@ -7,6 +7,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
+	"unicode"
 
 	"github.com/auditdrain/auditdrain"
 )
@@ -82,12 +84,29 @@ func (a *recorded) Write(p []byte) (int, error) {
 	return a.body.Write(p)
 }
 
-// remoteIP is where a request came from. There may be proxies in between, whose
+// RemoteIP is where a request came from. There may be proxies in between, whose
 // headers anybody can send: they are not believed.
-func remoteIP(r *http.Request) string {
+func RemoteIP(r *http.Request) string {
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
 		return r.RemoteAddr
 	}
 	return host
+}
+
+// maxUserAgent bounds what is kept of a User-Agent, in bytes.
+const maxUserAgent = 256
+
+// UserAgent is what a request's client calls itself, as printable text.
+func UserAgent(r *http.Request) string {
+	agent := r.UserAgent()
+	if len(agent) > maxUserAgent {
+		agent = agent[:maxUserAgent]
+	}
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return -1
+		}
+		return r
+	}, strings.ToValidUTF8(agent, ""))
 }
