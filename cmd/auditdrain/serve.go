@@ -27,6 +27,7 @@ import (
 	"github.com/auditdrain/auditdrain/internal/pebblestore"
 	"github.com/auditdrain/auditdrain/internal/s3"
 	"github.com/auditdrain/auditdrain/internal/setup"
+	"github.com/auditdrain/auditdrain/internal/web"
 )
 
 // trimEvery is how often delivered events that are old enough are removed: as
@@ -196,8 +197,10 @@ func serve(ctx context.Context, set settings, log *slog.Logger, started func(*in
 		STSTimeout:    set.stsTimeout,
 	})
 	defer client.Close()
-	in := newInstance(set, log, store, client, operator, notifySecrets)
-	in.url = "http://" + listener.Addr().String()
+	in, err := newInstance(set, "http://"+listener.Addr().String(), log, store, client, operator, notifySecrets)
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
 	log.Info("auditdrain is listening", "url", in.url, "data", set.data, "version", buildVersion())
 	if started != nil {
 		started(in)
@@ -236,12 +239,14 @@ type instance struct {
 	deliverer *deliver.Deliverer
 	notifier  *notify.Notifier // nil without a webhook
 	api       *api.Server
+	web       *web.Server
+	mux       *http.ServeMux // of both
 	registry  *prometheus.Registry
 	url       string
 }
 
-func newInstance(set settings, log *slog.Logger, store *pebblestore.Store, client *s3.Client, operator auditdrain.TokenHash, notifySecrets [][]byte) *instance {
-	in := &instance{settings: set, log: log, store: store, aws: client, registry: prometheus.NewRegistry()}
+func newInstance(set settings, url string, log *slog.Logger, store *pebblestore.Store, client *s3.Client, operator auditdrain.TokenHash, notifySecrets [][]byte) (*instance, error) {
+	in := &instance{settings: set, log: log, store: store, aws: client, url: url, registry: prometheus.NewRegistry()}
 	open := func(d auditdrain.Drain, unconditional bool) (deliver.Destination, error) {
 		return client.Open(d, s3.Options{Unconditional: unconditional})
 	}
@@ -288,7 +293,16 @@ func newInstance(set settings, log *slog.Logger, store *pebblestore.Store, clien
 		Log:               log,
 		Version:           buildVersion(),
 	})
-	return in
+	in.mux = http.NewServeMux()
+	in.mux.Handle("/", in.api.Handler())
+	var err error
+	in.web, err = web.New(web.Config{
+		API: in.api, Sessions: store, Links: store, PublicURL: url, Log: log, Version: buildVersion(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return in, in.web.Register(in.mux)
 }
 
 // run serves until ctx ends or a part fails, and then shuts down in this
@@ -296,7 +310,7 @@ func newInstance(set settings, log *slog.Logger, store *pebblestore.Store, clien
 // requests, commit the events that still wait. The store is the caller's.
 func (in *instance) run(ctx context.Context, listener net.Listener) error {
 	server := &http.Server{
-		Handler:           in.api.Handler(),
+		Handler:           in.mux,
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       time.Minute,
 		WriteTimeout:      2 * time.Minute,
@@ -328,6 +342,7 @@ func (in *instance) run(ctx context.Context, listener net.Listener) error {
 	deadline, cancel := context.WithTimeout(context.WithoutCancel(ctx), in.shutdownTimeout*3/4)
 	defer cancel()
 	in.api.Refuse()
+	in.web.Stop()
 	introducing.stop()
 	trimming.stop()
 	delivering.stop()

@@ -176,6 +176,7 @@ func (s *Server) publicPages() map[string]handler {
 func (s *Server) memberPages() map[string]handler {
 	return map[string]handler{
 		"GET /{$}":     s.home,
+		"GET /drains":  s.drainsPage,
 		"POST /logout": s.logOut,
 	}
 }
@@ -267,8 +268,12 @@ func (s *Server) failure(v *visit, err error) reply {
 		s.Log.Error("page failed", "path", path, "err", err)
 		message = "Something went wrong here. It has been logged."
 	}
-	return reply{page: "error", title: errorTitles[code], data: message, status: code.Status(), visit: v}
+	title := errorTitles[code]
+	return reply{page: "error", title: title, data: problem{title, message}, status: code.Status(), visit: v}
 }
+
+// problem is what the page of an error shows.
+type problem struct{ Title, Message string }
 
 // timeNow is the time of a visit: all of a page is of one moment.
 func timeNow() time.Time { return time.Now().UTC() }
