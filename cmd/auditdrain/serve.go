@@ -276,6 +276,7 @@ func newInstance(set settings, url string, log *slog.Logger, store *pebblestore.
 		Teams:             store,
 		Tokens:            store,
 		Drains:            store,
+		Finder:            store,
 		Progress:          store,
 		Skips:             store,
 		Replays:           store,

@@ -54,6 +54,13 @@ type DrainStore interface {
 	DeleteDrain(ctx context.Context, teamID, id string) error
 }
 
+// DrainFinder searches drains, fast enough for every look at a page.
+type DrainFinder interface {
+	// FindDrains returns a page, how many drains there are on all pages, and
+	// how many of each status without search.Status.
+	FindDrains(ctx context.Context, search auditdrain.DrainSearch) (found []auditdrain.Drain, matches int, counts auditdrain.DrainCounts, err error)
+}
+
 // ProgressStore tells how far deliveries have come.
 type ProgressStore interface {
 	DeliveryState(ctx context.Context, drainID string) (auditdrain.DeliveryState, error)
@@ -120,6 +127,7 @@ type Config struct {
 	Teams         TeamStore
 	Tokens        TokenStore
 	Drains        DrainStore
+	Finder        DrainFinder
 	Progress      ProgressStore
 	Skips         SkipStore
 	Replays       ReplayStore

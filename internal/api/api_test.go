@@ -71,6 +71,7 @@ func newService(t *testing.T) *service {
 		Teams:         store,
 		Tokens:        store,
 		Drains:        store,
+		Finder:        store,
 		Progress:      store,
 		Skips:         store,
 		Replays:       store,

@@ -11,16 +11,15 @@ import (
 )
 
 func (s *Server) listDrains(c *call) (any, error) {
+	if isSearch(c) {
+		return s.findDrains(c)
+	}
 	drains, err := s.Drains.Drains(c.Context(), auditdrain.DrainQuery{TeamID: c.team.ID})
 	if err != nil {
 		return nil, err
 	}
-	for i := range drains {
-		if drains[i], err = s.shown(c, drains[i]); err != nil {
-			return nil, err
-		}
-	}
-	return auditdrain.DrainList{Drains: notNil(drains)}, nil
+	drains, err = s.allShown(c, drains)
+	return auditdrain.DrainList{Drains: drains}, err
 }
 
 func (s *Server) getDrain(c *call) (any, error) {
@@ -46,6 +45,21 @@ func (s *Server) drain(c *call) (auditdrain.Drain, error) {
 
 func noDrain(id string) error {
 	return auditdrain.Errorf(auditdrain.CodeNotFound, "there is no drain %q in this team", id)
+}
+
+// allShown is shown for many, without those that were deleted meanwhile.
+func (s *Server) allShown(c *call, drains []auditdrain.Drain) ([]auditdrain.Drain, error) {
+	all := make([]auditdrain.Drain, 0, len(drains))
+	for _, d := range drains {
+		d, err := s.shown(c, d)
+		switch {
+		case err == nil:
+			all = append(all, d)
+		case auditdrain.ErrorCode(err) != auditdrain.CodeNotFound:
+			return nil, err
+		}
+	}
+	return all, nil
 }
 
 // shown adds to a drain what is not stored in it.

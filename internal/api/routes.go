@@ -36,6 +36,11 @@ const (
 type param struct{ name, doc string }
 
 var (
+	metadataParam = param{"includeMetadata", `"true" adds how each drain is doing: backlog, counts, last delivery and error, next attempt, window and session.`}
+	projectParam  = param{"projectId", "Accepted for compatibility: audit log drains cover all projects of their team."}
+)
+
+var (
 	operators = []auditdrain.Role{auditdrain.RoleOperator}
 	owners    = []auditdrain.Role{auditdrain.RoleOperator, auditdrain.RoleOwner}
 	readers   = []auditdrain.Role{auditdrain.RoleOperator, auditdrain.RoleOwner, auditdrain.RoleViewer}
@@ -45,15 +50,13 @@ var (
 
 // routes is everything that is served.
 func (s *Server) routes() []route {
-	metadata := param{"includeMetadata", `"true" adds how each drain is doing: backlog, counts, last delivery and error, next attempt, window and session.`}
-	project := param{"projectId", "Accepted for compatibility: audit log drains cover all projects of their team."}
 	return []route{
 		{method: "POST", path: "/v1/events", team: theTeam, roles: producers,
 			summary: "Accept audit events: all of them or none. They are durable when this answers 200. Sending an event again with the same id and bytes is harmless. An event without id or timestamp gets one from the server, which gives up that protection.",
 			in:      eventDoc{}, out: auditdrain.EventsResult{}, handle: s.postEvents},
 
-		{method: "GET", path: "/v1/drains", team: optionalTeam, roles: readers, query: []param{project, metadata},
-			summary: "List the team's drains; without a team, an operator gets those of all teams.",
+		{method: "GET", path: "/v1/drains", team: optionalTeam, roles: readers, query: listParams,
+			summary: "List the team's drains; without a team, an operator gets those of all teams. With limit, search them and get one page.",
 			out:     auditdrain.DrainList{}, handle: s.listDrains},
 		{method: "POST", path: "/v1/drains", team: theTeam, roles: owners,
 			summary: "Create a drain. It starts with events accepted from now on, or since startFrom.",
@@ -61,7 +64,7 @@ func (s *Server) routes() []route {
 		{method: "POST", path: "/v1/drains/test", team: theTeam, roles: owners,
 			summary: "Try a delivery before a drain exists: assume the role and write one object under test/. The answer is {} when that worked, else what AWS refused.",
 			in:      auditdrain.DrainTestInput{}, out: auditdrain.DrainTestResult{}, handle: s.testDelivery},
-		{method: "GET", path: "/v1/drains/{id}", team: optionalTeam, roles: readers, query: []param{metadata},
+		{method: "GET", path: "/v1/drains/{id}", team: optionalTeam, roles: readers, query: []param{metadataParam},
 			summary: "Show a drain.",
 			out:     auditdrain.Drain{}, handle: s.getDrain},
 		{method: "PATCH", path: "/v1/drains/{id}", team: optionalTeam, roles: owners,

@@ -223,28 +223,8 @@ func BenchmarkRetain(b *testing.B) {
 // is one call.
 func BenchmarkSaveProgress(b *testing.B) {
 	s := benchStore(b, Options{})
-	const teams, drains = 1000, 10_000
-	ids := make([]string, drains)
-	for i := range teams {
-		id := fmt.Sprint("team_", i)
-		if err := s.CreateTeam(b.Context(), auditdrain.Team{ID: id, Slug: id}); err != nil {
-			b.Fatal(err)
-		}
-		if _, err := s.Append(b.Context(), []auditdrain.Batch{{TeamID: id, Events: benchEvents(100)}}); err != nil {
-			b.Fatal(err)
-		}
-	}
-	var creating sync.WaitGroup
-	for i := range ids {
-		d := auditdrain.NewDrain(fmt.Sprint("team_", i%teams), "d", auditdrain.Delivery{}, time.Now())
-		ids[i] = d.ID
-		creating.Go(func() {
-			if err := s.CreateDrain(b.Context(), d, 1); err != nil {
-				b.Error(err)
-			}
-		})
-	}
-	creating.Wait()
+	const drains = 10_000
+	ids := benchDrains(b, s, 1000, drains)
 	b.ReportAllocs()
 	n := uint64(0)
 	for b.Loop() {
@@ -258,5 +238,59 @@ func BenchmarkSaveProgress(b *testing.B) {
 		if gone, err := s.SaveProgress(b.Context(), progress); err != nil || len(gone) > 0 {
 			b.Fatal(len(gone), err)
 		}
+	}
+}
+
+// benchDrains creates drains of so many teams that have events.
+func benchDrains(b *testing.B, s *Store, teams, drains int) (ids []string) {
+	for i := range teams {
+		id := fmt.Sprint("team_", i)
+		if err := s.CreateTeam(b.Context(), auditdrain.Team{ID: id, Slug: id, Name: "Customer " + id}); err != nil {
+			b.Fatal(err)
+		}
+		if _, err := s.Append(b.Context(), []auditdrain.Batch{{TeamID: id, Events: benchEvents(100)}}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	var creating sync.WaitGroup
+	for i := range drains {
+		d := auditdrain.NewDrain(fmt.Sprint("team_", i%teams), fmt.Sprint("archive ", i),
+			auditdrain.Delivery{Endpoint: fmt.Sprintf("s3://customer-%d-audit-logs/audit", i)}, time.Now())
+		ids = append(ids, d.ID)
+		creating.Go(func() {
+			if err := s.CreateDrain(b.Context(), d, 1); err != nil {
+				b.Error(err)
+			}
+		})
+	}
+	creating.Wait()
+	return ids
+}
+
+// BenchmarkFindDrains finds one page of 50 among 10,000 drains of as many teams,
+// all with the same backlog. One op is one page.
+func BenchmarkFindDrains(b *testing.B) {
+	s := benchStore(b, Options{})
+	benchDrains(b, s, 10_000, 10_000)
+	for _, c := range []struct {
+		name   string
+		search auditdrain.DrainSearch
+	}{
+		{"all", auditdrain.DrainSearch{}},
+		{"last page", auditdrain.DrainSearch{Offset: 9950}},
+		{"errored", auditdrain.DrainSearch{Status: auditdrain.StatusErrored}},
+		{"text in all", auditdrain.DrainSearch{Text: "Audit"}},
+		{"text in one", auditdrain.DrainSearch{Text: "customer-7777"}},
+		{"team", auditdrain.DrainSearch{TeamID: "team_7"}},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			c.search.Limit = 50
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, _, _, err := s.FindDrains(b.Context(), c.search); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }

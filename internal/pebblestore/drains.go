@@ -10,18 +10,22 @@ import (
 	"sort"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/auditdrain/auditdrain"
 )
 
-// drainPos is how far a drain has come, held in memory: it is written often
-// and every Retain needs it. engine.catalog guards which drains there are, and,
-// held for writing, how far they are; with catalog held for reading, saving
-// does.
+// drainPos is how far a drain has come, and what FindDrains looks at, held in
+// memory: it is written often, and every Retain and every search needs it.
+// engine.catalog guards which drains there are, and, held for writing, all that
+// is known of them; with catalog held for reading, saving guards what is
+// written, and the cursor and errored can be read.
 type drainPos struct {
-	teamID string
-	cursor uint64
-	replay *replayPos // the one that is running, or nil
+	id, teamID string
+	summary    drainSummary
+	cursor     atomic.Uint64
+	errored    atomic.Bool
+	replay     *replayPos // the one that is running, or nil
 }
 
 // replayPos is how far a replay has come.
@@ -33,14 +37,15 @@ type replayPos struct {
 // done returns the number up to which the drain needs no event any more.
 func (p *drainPos) done() uint64 {
 	if r := p.replay; r != nil && r.cursor < r.last {
-		return min(p.cursor, r.cursor)
+		return min(p.cursor.Load(), r.cursor)
 	}
-	return p.cursor
+	return p.cursor.Load()
 }
 
 // take notes what was saved.
-func (p *drainPos) take(cursor uint64, replay *auditdrain.ReplayProgress) {
-	p.cursor = max(p.cursor, cursor)
+func (p *drainPos) take(cursor uint64, errored bool, replay *auditdrain.ReplayProgress) {
+	p.cursor.Store(max(p.cursor.Load(), cursor))
+	p.errored.Store(errored)
 	if p.replay == nil || replay == nil || replay.ID != p.replay.id {
 		return
 	}
@@ -51,9 +56,17 @@ func (p *drainPos) take(cursor uint64, replay *auditdrain.ReplayProgress) {
 }
 
 func (e *engine) loadDrains() error {
-	err := e.scan(drainPrefix, func(name string, _ []byte) error {
+	err := e.scan(drainPrefix, func(name string, v []byte) error {
 		team, id, _ := strings.Cut(name, "/")
-		e.addDrain(id, &drainPos{teamID: team})
+		summary, err := decodeSummary(id, v)
+		if err != nil {
+			return fmt.Errorf("drain %s: %w", id, err)
+		}
+		drains, err := e.teamOf(team)
+		if err != nil {
+			return err
+		}
+		e.addDrain(drains, &drainPos{id: id, teamID: team, summary: summary})
 		return nil
 	})
 	if err != nil {
@@ -69,22 +82,55 @@ func (e *engine) loadDrains() error {
 			return err
 		}
 		p.replay = running(order)
-		p.take(state.Cursor, state.Replay)
+		p.take(state.Cursor, state.FirstErrorAt != 0, state.Replay)
 	}
 	return nil
 }
 
-func (e *engine) addDrain(id string, p *drainPos) {
-	e.drains[id] = p
-	e.teamDrains[p.teamID] = append(e.teamDrains[p.teamID], p)
+// teamDrains are the drains of a team that has some.
+type teamDrains struct {
+	text     string // see teamText
+	sequence *sequence
+	drains   []*drainPos
 }
 
-func (e *engine) removeDrain(id string, p *drainPos) {
-	delete(e.drains, id)
-	rest := slices.DeleteFunc(e.teamDrains[p.teamID], func(o *drainPos) bool { return o == p })
-	if e.teamDrains[p.teamID] = rest; len(rest) == 0 {
+// teamOf returns what there is of a team's drains, for addDrain.
+func (e *engine) teamOf(id string) (*teamDrains, error) {
+	if team := e.teamDrains[id]; team != nil {
+		return team, nil
+	}
+	var t auditdrain.Team
+	if _, err := e.getJSON(key(teamPrefix, id), &t); err != nil {
+		return nil, fmt.Errorf("team %s: %w", id, err)
+	}
+	q, err := e.sequence(id)
+	if err != nil {
+		return nil, err
+	}
+	return &teamDrains{text: teamText(t), sequence: q}, nil
+}
+
+func (e *engine) addDrain(team *teamDrains, p *drainPos) {
+	team.drains = append(team.drains, p)
+	e.teamDrains[p.teamID] = team
+	e.drains[p.id] = p
+}
+
+func (e *engine) removeDrain(p *drainPos) {
+	delete(e.drains, p.id)
+	team := e.teamDrains[p.teamID]
+	team.drains = slices.DeleteFunc(team.drains, func(o *drainPos) bool { return o == p })
+	if len(team.drains) == 0 {
 		delete(e.teamDrains, p.teamID)
 	}
+}
+
+// drainsOf returns a team's drains.
+func (e *engine) drainsOf(teamID string) []*drainPos {
+	if team := e.teamDrains[teamID]; team != nil {
+		return team.drains
+	}
+	return nil
 }
 
 func noDrain(id string) error {
@@ -116,8 +162,12 @@ func (s *Store) CreateDrain(ctx context.Context, d auditdrain.Drain, startFrom i
 		if e.drains[d.ID] != nil {
 			return auditdrain.Errorf(auditdrain.CodeConflict, "drain %q exists already", d.ID)
 		}
-		if n := len(e.teamDrains[d.TeamID]); n >= auditdrain.MaxDrainsPerTeam {
+		if n := len(e.drainsOf(d.TeamID)); n >= auditdrain.MaxDrainsPerTeam {
 			return auditdrain.Errorf(auditdrain.CodeConflict, "the team has %d drains, which is the limit: delete one first", n)
+		}
+		team, err := e.teamOf(d.TeamID)
+		if err != nil {
+			return err
 		}
 		cursor, err := e.startCursor(d.TeamID, startFrom)
 		if err != nil {
@@ -133,7 +183,9 @@ func (s *Store) CreateDrain(ctx context.Context, d auditdrain.Drain, startFrom i
 		if err := e.commit(b); err != nil {
 			return err
 		}
-		e.addDrain(d.ID, &drainPos{teamID: d.TeamID, cursor: cursor})
+		p := &drainPos{id: d.ID, teamID: d.TeamID, summary: summaryOf(d)}
+		p.take(cursor, false, nil)
+		e.addDrain(team, p)
 		return nil
 	})
 }
@@ -265,7 +317,11 @@ func (s *Store) UpdateDrain(ctx context.Context, teamID, id string, update func(
 		if err := setJSON(b, k, d); err != nil {
 			return d, err
 		}
-		return d, e.commit(b)
+		if err := e.commit(b); err != nil {
+			return d, err
+		}
+		p.summary = summaryOf(d)
+		return d, nil
 	})
 	if err != nil {
 		return auditdrain.Drain{}, err
@@ -299,7 +355,7 @@ func (s *Store) DeleteDrain(ctx context.Context, teamID, id string) error {
 		if err := e.commit(b); err != nil {
 			return err
 		}
-		e.removeDrain(id, p)
+		e.removeDrain(p)
 		return nil
 	})
 }

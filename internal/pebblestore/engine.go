@@ -32,7 +32,7 @@ type engine struct {
 
 	catalog    sync.RWMutex           // teams, tokens and drains on disk, and the next two
 	drains     map[string]*drainPos   // by ID
-	teamDrains map[string][]*drainPos // by team
+	teamDrains map[string]*teamDrains // by team, if there are any
 
 	// looked are teams by ID and slug, and tokens by hash, that were looked up
 	// before. It is written with catalog held, at least for reading.
@@ -58,7 +58,7 @@ func (s *Store) startEngine() (e *engine, opened <-chan error) {
 		now:        s.opts.Now,
 		metrics:    s.metrics,
 		drains:     map[string]*drainPos{},
-		teamDrains: map[string][]*drainPos{},
+		teamDrains: map[string]*teamDrains{},
 		pending:    map[pendingKey][]byte{},
 		tails:      tails{most: max(s.opts.TailBytes, 0)},
 		seqs:       map[string]*sequence{},

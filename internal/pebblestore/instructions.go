@@ -63,7 +63,7 @@ func (s *Store) SkipEvent(ctx context.Context, drainID string, skip auditdrain.S
 		if i := slices.IndexFunc(skips, func(old auditdrain.Skip) bool { return old.Covers(seq) }); i >= 0 {
 			return skips[i], nil
 		}
-		if seq <= p.cursor {
+		if seq <= p.cursor.Load() {
 			return auditdrain.Skip{}, auditdrain.Errorf(auditdrain.CodeConflict, "event %q has been delivered already: it cannot be skipped", skip.EventID)
 		}
 		skip.From, skip.To = seq, seq
@@ -93,7 +93,7 @@ func (s *Store) SkipBacklog(ctx context.Context, drainID string, skip auditdrain
 			return auditdrain.Skip{}, err
 		}
 		last := q.durable.Load().seq
-		if last <= p.cursor {
+		if last <= p.cursor.Load() {
 			return auditdrain.Skip{}, nil
 		}
 		state, err := e.state(drainID)
@@ -104,13 +104,13 @@ func (s *Store) SkipBacklog(ctx context.Context, drainID string, skip auditdrain
 		if err != nil {
 			return auditdrain.Skip{}, err
 		}
-		skip.From, skip.To = p.cursor+1, last
+		skip.From, skip.To = p.cursor.Load()+1, last
 		// A backlog of one event may have been given up by its ID before.
 		if i := slices.IndexFunc(skips, func(old auditdrain.Skip) bool { return old.From == skip.From && old.To == last }); i >= 0 {
 			skip = skips[i]
 		}
 		state.Cursor = last
-		state.Skipped += last - p.cursor
+		state.Skipped += last - p.cursor.Load()
 		b := e.db.NewBatch()
 		if err := setJSON(b, skipKey(drainID, skip), skip); err != nil {
 			return auditdrain.Skip{}, err
@@ -121,7 +121,7 @@ func (s *Store) SkipBacklog(ctx context.Context, drainID string, skip auditdrain
 		if err := e.commit(b); err != nil {
 			return auditdrain.Skip{}, err
 		}
-		p.cursor = last
+		p.cursor.Store(last)
 		return skip, nil
 	})
 }
@@ -201,11 +201,11 @@ func (s *Store) StartReplay(ctx context.Context, drainID string, order auditdrai
 		if p.replay != nil {
 			return auditdrain.ReplayOrder{}, auditdrain.Errorf(auditdrain.CodeConflict, "replay %s of this drain is running: wait until it has finished, or cancel it", p.replay.id)
 		}
-		before, err := e.acceptedBefore(p.teamID, order.From, p.cursor)
+		before, err := e.acceptedBefore(p.teamID, order.From, p.cursor.Load())
 		if err != nil {
 			return auditdrain.ReplayOrder{}, err
 		}
-		last, err := e.acceptedBefore(p.teamID, order.To, p.cursor)
+		last, err := e.acceptedBefore(p.teamID, order.To, p.cursor.Load())
 		if err != nil {
 			return auditdrain.ReplayOrder{}, err
 		}

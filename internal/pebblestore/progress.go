@@ -55,6 +55,7 @@ type save struct {
 	drainID  string
 	cursor   uint64
 	skipped  uint64
+	errored  bool
 	replay   *auditdrain.ReplayProgress
 	state    []byte
 	attempts []attempt
@@ -64,7 +65,10 @@ type save struct {
 type attempt struct{ key, value []byte }
 
 func newSave(p auditdrain.Progress) (save, error) {
-	v := save{drainID: p.State.DrainID, cursor: p.State.Cursor, skipped: p.State.Skipped, attempts: make([]attempt, len(p.Attempts))}
+	v := save{
+		drainID: p.State.DrainID, cursor: p.State.Cursor, skipped: p.State.Skipped, errored: p.State.FirstErrorAt != 0,
+		attempts: make([]attempt, len(p.Attempts)),
+	}
 	if r := p.State.Replay; r != nil {
 		replay := *r
 		v.replay = &replay
@@ -117,7 +121,7 @@ func (e *engine) saveAll(saves []save) (gone []string, err error) {
 	}
 	for i := range saves {
 		if p := e.drains[saves[i].drainID]; p != nil {
-			p.take(saves[i].cursor, saves[i].replay)
+			p.take(saves[i].cursor, saves[i].errored, saves[i].replay)
 		}
 	}
 	return gone, b.Close()
@@ -131,14 +135,14 @@ func (e *engine) stageSave(b *pebble.Batch, p *drainPos, v *save) error {
 	if last := q.durable.Load().seq; v.cursor > last {
 		return fmt.Errorf("drain %s cannot have delivered event %d: the last one is %d", v.drainID, v.cursor, last)
 	}
-	if v.cursor < p.cursor {
+	if v.cursor < p.cursor.Load() {
 		if err := e.keepSkipped(v); err != nil {
 			return err
 		}
 	}
 	op := b.SetDeferred(len(progressPrefix)+len(v.drainID), 8+len(v.state))
 	copy(op.Key[copy(op.Key, progressPrefix):], v.drainID)
-	binary.BigEndian.PutUint64(op.Value, max(v.cursor, p.cursor))
+	binary.BigEndian.PutUint64(op.Value, max(v.cursor, p.cursor.Load()))
 	copy(op.Value[8:], v.state)
 	if err := op.Finish(); err != nil {
 		return err

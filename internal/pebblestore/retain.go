@@ -182,7 +182,7 @@ func (e *engine) doneBy(teamID string, q *sequence) uint64 {
 	done := q.durable.Load().seq
 	e.saving.Lock()
 	defer e.saving.Unlock()
-	for _, p := range e.teamDrains[teamID] {
+	for _, p := range e.drainsOf(teamID) {
 		done = min(done, p.done())
 	}
 	return done

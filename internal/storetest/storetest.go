@@ -60,6 +60,7 @@ type Sessions interface {
 type Drains interface {
 	CreateDrain(ctx context.Context, d auditdrain.Drain, startFrom int64) error
 	Drains(ctx context.Context, query auditdrain.DrainQuery) ([]auditdrain.Drain, error)
+	FindDrains(ctx context.Context, search auditdrain.DrainSearch) (found []auditdrain.Drain, matches int, counts auditdrain.DrainCounts, err error)
 	UpdateDrain(ctx context.Context, teamID, id string, update func(*auditdrain.Drain) error) (auditdrain.Drain, error)
 	DeleteDrain(ctx context.Context, teamID, id string) error
 }
@@ -116,6 +117,7 @@ func Run(t *testing.T, newPlace func(t *testing.T) Place) {
 		{"drain limit", testDrainLimit},
 		{"update drain", testUpdateDrain},
 		{"start of a drain", testStartFrom},
+		{"find drains", testFindDrains},
 		{"delivery state", testDeliveryState},
 		{"cursor", testCursor},
 		{"attempts", testAttempts},
