@@ -24,6 +24,7 @@ var pageFuncs = template.FuncMap{
 	"millis":    millis,
 	"status":    statusText,
 	"role":      roleText,
+	"action":    actionText,
 	"json":      indented,
 	"diff":      diffLines,
 	"added":     added,

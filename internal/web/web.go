@@ -175,9 +175,15 @@ func (s *Server) publicPages() map[string]handler {
 // memberPages are for who is logged in.
 func (s *Server) memberPages() map[string]handler {
 	return map[string]handler{
-		"GET /{$}":     s.home,
-		"GET /drains":  s.drainsPage,
-		"POST /logout": s.logOut,
+		"GET /{$}":                          s.home,
+		"POST /logout":                      s.logOut,
+		"GET /drains":                       s.drainsPage,
+		"GET /activity":                     s.activityList,
+		"GET /settings":                     s.settings,
+		"POST /settings":                    s.saveSettings,
+		"POST /settings/tokens":             s.makeToken,
+		"POST /settings/tokens/{id}/revoke": s.revokeToken,
+		"POST /settings/portal-links":       s.makeLink,
 	}
 }
 
@@ -238,7 +244,7 @@ func (s *Server) serve(h handler, members bool) http.Handler {
 			err = auditdrain.Errorf(auditdrain.CodeUnauthorized, "log in first")
 		}
 		if err == nil && r.Method == http.MethodPost {
-			if parseErr := r.ParseForm(); parseErr != nil {
+			if parseErr := v.ParseForm(); parseErr != nil {
 				err = auditdrain.Errorf(auditdrain.CodeBadRequest, "the form cannot be read: %v", parseErr)
 			}
 		}
