@@ -29,29 +29,29 @@ import (
 
 // TeamStore keeps teams.
 type TeamStore interface {
-	CreateTeam(ctx context.Context, t auditdrain.Team) error
+	CreateTeam(ctx context.Context, t auditdrain.Team, act *auditdrain.Activity) error
 	Team(ctx context.Context, idOrSlug string) (auditdrain.Team, error)
 	Teams(ctx context.Context) ([]auditdrain.Team, error)
 }
 
 // TokenStore keeps tokens, by hash.
 type TokenStore interface {
-	CreateToken(ctx context.Context, t auditdrain.Token) error
+	CreateToken(ctx context.Context, t auditdrain.Token, act *auditdrain.Activity) error
 	TokenByHash(ctx context.Context, h auditdrain.TokenHash) (auditdrain.Token, error)
 	// Tokens lists those of one team, or with "" all.
 	Tokens(ctx context.Context, teamID string) ([]auditdrain.Token, error)
 	// DeleteToken deletes one of the team's, or with "" of any team.
-	DeleteToken(ctx context.Context, teamID, id string) error
+	DeleteToken(ctx context.Context, teamID, id string, act *auditdrain.Activity) error
 }
 
 // DrainStore keeps drains.
 type DrainStore interface {
 	// CreateDrain also sets the cursor: behind the events accepted before
 	// startFrom, or before now if that is 0.
-	CreateDrain(ctx context.Context, d auditdrain.Drain, startFrom int64) error
+	CreateDrain(ctx context.Context, d auditdrain.Drain, startFrom int64, act *auditdrain.Activity) error
 	Drains(ctx context.Context, q auditdrain.DrainQuery) ([]auditdrain.Drain, error)
-	UpdateDrain(ctx context.Context, teamID, id string, update func(*auditdrain.Drain) error) (auditdrain.Drain, error)
-	DeleteDrain(ctx context.Context, teamID, id string) error
+	UpdateDrain(ctx context.Context, teamID, id string, update func(*auditdrain.Drain) error, act *auditdrain.Activity) (auditdrain.Drain, error)
+	DeleteDrain(ctx context.Context, teamID, id string, act *auditdrain.Activity) error
 }
 
 // DrainFinder searches drains, fast enough for every look at a page.
@@ -73,16 +73,16 @@ type SkipStore interface {
 	// SkipEvent gives one event up, and SkipBacklog all that a drain has not
 	// delivered. Both return what is on record; there is none (a zero Skip)
 	// where there was no backlog.
-	SkipEvent(ctx context.Context, drainID string, s auditdrain.Skip) (auditdrain.Skip, error)
-	SkipBacklog(ctx context.Context, drainID string, s auditdrain.Skip) (auditdrain.Skip, error)
+	SkipEvent(ctx context.Context, drainID string, s auditdrain.Skip, act *auditdrain.Activity) (auditdrain.Skip, error)
+	SkipBacklog(ctx context.Context, drainID string, s auditdrain.Skip, act *auditdrain.Activity) (auditdrain.Skip, error)
 	Skips(ctx context.Context, drainID string) ([]auditdrain.Skip, error)
 }
 
 // ReplayStore keeps the last replay of each drain.
 type ReplayStore interface {
 	// StartReplay returns the order with the numbers of its events.
-	StartReplay(ctx context.Context, drainID string, order auditdrain.ReplayOrder) (auditdrain.ReplayOrder, error)
-	CancelReplay(ctx context.Context, drainID string) (auditdrain.ReplayOrder, error)
+	StartReplay(ctx context.Context, drainID string, order auditdrain.ReplayOrder, act *auditdrain.Activity) (auditdrain.ReplayOrder, error)
+	CancelReplay(ctx context.Context, drainID string, act *auditdrain.Activity) (auditdrain.ReplayOrder, error)
 	Instructions(ctx context.Context, drainID string) (auditdrain.Instructions, error)
 }
 

@@ -262,7 +262,7 @@ func TestAccess(t *testing.T) {
 					bearer = operatorToken
 				case "expired":
 					expired := auditdrain.Token{ID: "tok_old", Role: auditdrain.RoleOperator, ExpiresAt: time.Now().Add(-time.Second).UnixMilli(), Hash: auditdrain.HashToken("ad_old")}
-					if err := s.store.CreateToken(t.Context(), expired); err != nil {
+					if err := s.store.CreateToken(t.Context(), expired, nil); err != nil {
 						t.Fatal(err)
 					}
 					bearer = "ad_old"

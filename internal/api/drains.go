@@ -138,7 +138,7 @@ func (s *Server) createDrain(c *call) (any, error) {
 	if err := s.safeRole(c.Context(), d); err != nil {
 		return nil, err
 	}
-	if err := s.Drains.CreateDrain(c.Context(), d, in.StartFrom); err != nil {
+	if err := s.Drains.CreateDrain(c.Context(), d, in.StartFrom, nil); err != nil {
 		return nil, err
 	}
 	s.Deliverer.Changed(d.ID)
@@ -200,7 +200,7 @@ func (s *Server) updateDrain(c *call) (any, error) {
 			return auditdrain.Errorf(auditdrain.CodeConflict, "drain %q was changed meanwhile: try again", d.ID)
 		}
 		return nil
-	})
+	}, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -269,7 +269,7 @@ func (s *Server) deleteDrain(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.Drains.DeleteDrain(c.Context(), d.TeamID, d.ID); err != nil {
+	if err := s.Drains.DeleteDrain(c.Context(), d.TeamID, d.ID, nil); err != nil {
 		return nil, err
 	}
 	s.Deliverer.Changed(d.ID)

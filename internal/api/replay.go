@@ -28,7 +28,7 @@ func (s *Server) startReplay(c *call) (any, error) {
 		To:        in.To,
 		CreatedAt: now.UnixMilli(),
 		By:        c.token.ID,
-	})
+	}, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -45,7 +45,7 @@ func (s *Server) cancelReplay(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	order, err := s.Replays.CancelReplay(c.Context(), d.ID)
+	order, err := s.Replays.CancelReplay(c.Context(), d.ID, nil)
 	if err != nil {
 		return nil, err
 	}

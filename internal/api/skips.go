@@ -35,7 +35,7 @@ func (s *Server) skipEvent(c *call) (any, error) {
 		Reason:  in.Reason,
 		By:      c.token.ID,
 		At:      time.Now().UnixMilli(),
-	})
+	}, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -51,7 +51,7 @@ func (s *Server) skipBacklog(c *call, drainID string) (*auditdrain.Skip, error) 
 		Reason: "resumed from now",
 		By:     c.token.ID,
 		At:     time.Now().UnixMilli(),
-	})
+	}, nil)
 	if err != nil || skip == (auditdrain.Skip{}) {
 		return nil, err
 	}

@@ -28,7 +28,7 @@ func (s *Server) createTeam(c *call) (any, error) {
 	if err := team.Validate(); err != nil {
 		return nil, err
 	}
-	if err := s.Teams.CreateTeam(c.Context(), team); err != nil {
+	if err := s.Teams.CreateTeam(c.Context(), team, nil); err != nil {
 		return nil, err
 	}
 	return team, nil
@@ -86,7 +86,7 @@ func (s *Server) createToken(c *call) (any, error) {
 			return nil, auditdrain.Errorf(auditdrain.CodeForbidden, "expiresAt: a token that ends at %d cannot make one that lives longer", c.token.ExpiresAt)
 		}
 	}
-	if err := s.Tokens.CreateToken(c.Context(), token); err != nil {
+	if err := s.Tokens.CreateToken(c.Context(), token, nil); err != nil {
 		return nil, err
 	}
 	return auditdrain.NewToken{Token: token, Value: value}, nil
@@ -105,7 +105,7 @@ func (s *Server) deleteToken(c *call) (any, error) {
 			}
 		}
 	}
-	return nil, s.Tokens.DeleteToken(c.Context(), c.team.ID, c.PathValue("id"))
+	return nil, s.Tokens.DeleteToken(c.Context(), c.team.ID, c.PathValue("id"), nil)
 }
 
 // ownersTokens reports whether a team's owners manage tokens of the role.

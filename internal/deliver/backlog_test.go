@@ -155,12 +155,12 @@ func BenchmarkScrape(b *testing.B) {
 	var batches []auditdrain.Batch
 	for i := range drains / auditdrain.MaxDrainsPerTeam {
 		team := auditdrain.Team{ID: fmt.Sprint("team_", i), Slug: fmt.Sprint("t", i), Name: "Acme"}
-		if err := store.CreateTeam(b.Context(), team); err != nil {
+		if err := store.CreateTeam(b.Context(), team, nil); err != nil {
 			b.Fatal(err)
 		}
 		for range auditdrain.MaxDrainsPerTeam {
 			delivery := auditdrain.Delivery{Type: "s3", Endpoint: "s3://acme-audit/logs", Region: "us-east-1", RoleARN: "arn:aws:iam::123456789012:role/auditdrain"}
-			if err := store.CreateDrain(b.Context(), auditdrain.NewDrain(team.ID, "archive", delivery, time.Now()), 0); err != nil {
+			if err := store.CreateDrain(b.Context(), auditdrain.NewDrain(team.ID, "archive", delivery, time.Now()), 0, nil); err != nil {
 				b.Fatal(err)
 			}
 		}

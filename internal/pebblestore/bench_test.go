@@ -149,12 +149,12 @@ func BenchmarkRetain(b *testing.B) {
 	s := benchStore(b, Options{})
 	for i := range teams {
 		id := fmt.Sprint("team_", i)
-		if err := s.CreateTeam(b.Context(), auditdrain.Team{ID: id, Slug: id}); err != nil {
+		if err := s.CreateTeam(b.Context(), auditdrain.Team{ID: id, Slug: id}, nil); err != nil {
 			b.Fatal(err)
 		}
 		d := auditdrain.NewDrain(id, "d", auditdrain.Delivery{}, time.Now())
 		d.ID = "drain_" + id
-		if err := s.CreateDrain(b.Context(), d, 0); err != nil {
+		if err := s.CreateDrain(b.Context(), d, 0, nil); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -245,7 +245,7 @@ func BenchmarkSaveProgress(b *testing.B) {
 func benchDrains(b *testing.B, s *Store, teams, drains int) (ids []string) {
 	for i := range teams {
 		id := fmt.Sprint("team_", i)
-		if err := s.CreateTeam(b.Context(), auditdrain.Team{ID: id, Slug: id, Name: "Customer " + id}); err != nil {
+		if err := s.CreateTeam(b.Context(), auditdrain.Team{ID: id, Slug: id, Name: "Customer " + id}, nil); err != nil {
 			b.Fatal(err)
 		}
 		if _, err := s.Append(b.Context(), []auditdrain.Batch{{TeamID: id, Events: benchEvents(100)}}); err != nil {
@@ -258,7 +258,7 @@ func benchDrains(b *testing.B, s *Store, teams, drains int) (ids []string) {
 			auditdrain.Delivery{Endpoint: fmt.Sprintf("s3://customer-%d-audit-logs/audit", i)}, time.Now())
 		ids = append(ids, d.ID)
 		creating.Go(func() {
-			if err := s.CreateDrain(b.Context(), d, 1); err != nil {
+			if err := s.CreateDrain(b.Context(), d, 1, nil); err != nil {
 				b.Error(err)
 			}
 		})

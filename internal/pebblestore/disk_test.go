@@ -84,7 +84,7 @@ func TestFullDisk(t *testing.T) {
 			t.Fatal(err)
 		}
 		ctx := t.Context()
-		if err := s.CreateTeam(ctx, auditdrain.Team{ID: "a", Slug: "a"}); err != nil {
+		if err := s.CreateTeam(ctx, auditdrain.Team{ID: "a", Slug: "a"}, nil); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := s.Append(ctx, oneEvent("1")); err != nil {
@@ -95,7 +95,7 @@ func TestFullDisk(t *testing.T) {
 		begin := time.Now()
 		_, err = s.Append(ctx, oneEvent("2"))
 		wantUnavailable(t, "append that meets the end of the disk", err, 10*time.Second)
-		wantUnavailable(t, "create team", s.CreateTeam(ctx, auditdrain.Team{ID: "b", Slug: "b"}), 10*time.Second)
+		wantUnavailable(t, "create team", s.CreateTeam(ctx, auditdrain.Team{ID: "b", Slug: "b"}, nil), 10*time.Second)
 		_, err = s.Append(ctx, oneEvent("3"))
 		wantUnavailable(t, "append", err, 10*time.Second)
 		wantUnavailable(t, "admit", s.Admit(), 10*time.Second)
@@ -153,7 +153,7 @@ func TestReadOutlastsFullDisk(t *testing.T) {
 	s := mustOpen(t, "data", Options{FS: disk.fs(), retry: time.Millisecond})
 	disk.fails(full)
 	// It holds the lock that the read needs.
-	err := s.CreateTeam(t.Context(), auditdrain.Team{ID: "a", Slug: "a"})
+	err := s.CreateTeam(t.Context(), auditdrain.Team{ID: "a", Slug: "a"}, nil)
 	wantUnavailable(t, "create team", err, 10*time.Second)
 	read := make(chan error)
 	go func() {
@@ -178,7 +178,7 @@ func TestUpdateLeftBehind(t *testing.T) {
 	s := mustOpen(t, "data", Options{FS: disk.fs(), retry: time.Millisecond})
 	ctx := t.Context()
 	drain := auditdrain.NewDrain("a", "d", auditdrain.Delivery{}, time.Now())
-	if err := errors.Join(s.CreateTeam(ctx, auditdrain.Team{ID: "a", Slug: "a"}), s.CreateDrain(ctx, drain, 0)); err != nil {
+	if err := errors.Join(s.CreateTeam(ctx, auditdrain.Team{ID: "a", Slug: "a"}, nil), s.CreateDrain(ctx, drain, 0, nil)); err != nil {
 		t.Fatal(err)
 	}
 	e := s.engine.Load()
@@ -188,7 +188,7 @@ func TestUpdateLeftBehind(t *testing.T) {
 		_, err := s.UpdateDrain(ctx, "a", drain.ID, func(*auditdrain.Drain) error {
 			t.Error("updated for nobody")
 			return nil
-		})
+		}, nil)
 		updated <- err
 	}()
 	for e.catalog.TryRLock() { // until the update waits for it

@@ -12,6 +12,8 @@
 //   - A team's sequence numbers start at 1, have no gaps, are never used
 //     twice, and Read never shows an event that a crash could still take back.
 //   - An event ID is stored once per team for as long as its event is kept.
+//   - A change of the configuration and the activity that tells who made it
+//     are stored in one commit. Activities are numbered without gaps.
 //
 // All methods are safe for concurrent use. The latest events of all teams stay
 // in memory, within a bound, so that deliveries that keep up with them read
@@ -57,6 +59,9 @@
 //	n/TOKEN                    HASH
 //	v/HASH (64 hex digits)     the session, as JSON without its hash
 //	l/HASH (64 hex digits)     the portal link, as JSON without its hash
+//	a/NUMBER (8 bytes)         an activity, as JSON; they are never removed
+//	b/TEAM/NUMBER (8 bytes)    nothing: activity NUMBER is about this team
+//	!forwarded                 the number of the last activity that is an event, 8 bytes
 //	d/TEAM/DRAIN               the drain, as JSON
 //	c/DRAIN                    cursor, 8 bytes; the delivery state, as JSON, once there is one
 //	f/DRAIN/NUMBER (8 bytes)   a failed attempt, as JSON; NUMBER is modulo MaxFailures

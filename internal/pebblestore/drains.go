@@ -9,7 +9,6 @@ import (
 	"slices"
 	"sort"
 	"strings"
-	"sync"
 	"sync/atomic"
 
 	"github.com/auditdrain/auditdrain"
@@ -152,7 +151,7 @@ func (e *engine) drain(teamID, id string) (*drainPos, error) {
 // startFrom is 0, after all that have been confirmed so far. It is durable
 // when CreateDrain returns nil. An unknown team is CodeNotFound; an ID that
 // exists, or one drain too many, CodeConflict.
-func (s *Store) CreateDrain(ctx context.Context, d auditdrain.Drain, startFrom int64) error {
+func (s *Store) CreateDrain(ctx context.Context, d auditdrain.Drain, startFrom int64, act *auditdrain.Activity) error {
 	return s.run(ctx, "create drain", func(e *engine) error {
 		e.catalog.Lock()
 		defer e.catalog.Unlock()
@@ -180,7 +179,7 @@ func (s *Store) CreateDrain(ctx context.Context, d auditdrain.Drain, startFrom i
 		if err := b.Set(key(progressPrefix, d.ID), binary.BigEndian.AppendUint64(nil, cursor), nil); err != nil {
 			return err
 		}
-		if err := e.commit(b); err != nil {
+		if err := e.commitWith(b, act); err != nil {
 			return err
 		}
 		p := &drainPos{id: d.ID, teamID: d.TeamID, summary: summaryOf(d)}
@@ -271,31 +270,11 @@ func (s *Store) Drains(ctx context.Context, query auditdrain.DrainQuery) ([]audi
 // UpdateDrain changes a drain of the team, or of any team if teamID is empty,
 // and returns it as it is then. It is durable when UpdateDrain returns nil.
 // Updates take place one after the other. An error of update is returned as it
-// is, and nothing is changed; update must not change the drain's ID or team,
-// nor call the store. A drain that does not exist is CodeNotFound.
-func (s *Store) UpdateDrain(ctx context.Context, teamID, id string, update func(*auditdrain.Drain) error) (auditdrain.Drain, error) {
-	if err := ctx.Err(); err != nil {
-		return auditdrain.Drain{}, err
-	}
-	// update may use what belongs to the caller: it must not run any more
-	// once the caller has gone on.
-	var mu sync.Mutex
-	gone := false
-	defer func() {
-		mu.Lock()
-		defer mu.Unlock()
-		gone = true
-	}()
-	apply := func(d *auditdrain.Drain) error {
-		mu.Lock()
-		defer mu.Unlock()
-		if gone {
-			return context.Canceled // nobody sees this
-		}
-		return update(d)
-	}
-	var refused error
-	updated, err := write(ctx, s, "update drain", func(e *engine) (d auditdrain.Drain, err error) {
+// is, and nothing is changed; update may fill in what act points to, and must
+// not change the drain's ID or team, nor call the store. A drain that does not
+// exist is CodeNotFound.
+func (s *Store) UpdateDrain(ctx context.Context, teamID, id string, update func(*auditdrain.Drain) error, act *auditdrain.Activity) (auditdrain.Drain, error) {
+	return change(ctx, s, "update drain", update, func(e *engine, apply func(*auditdrain.Drain) error) (d auditdrain.Drain, err error) {
 		e.catalog.Lock()
 		defer e.catalog.Unlock()
 		p, err := e.drain(teamID, id)
@@ -307,8 +286,7 @@ func (s *Store) UpdateDrain(ctx context.Context, teamID, id string, update func(
 			return d, err
 		}
 		if err := apply(&d); err != nil {
-			refused = err
-			return auditdrain.Drain{}, nil
+			return d, err
 		}
 		if d.ID != id || d.TeamID != p.teamID {
 			return d, fmt.Errorf("drain %s of team %s cannot become drain %s of team %s", id, p.teamID, d.ID, d.TeamID)
@@ -317,22 +295,18 @@ func (s *Store) UpdateDrain(ctx context.Context, teamID, id string, update func(
 		if err := setJSON(b, k, d); err != nil {
 			return d, err
 		}
-		if err := e.commit(b); err != nil {
+		if err := e.commitWith(b, act); err != nil {
 			return d, err
 		}
 		p.summary = summaryOf(d)
 		return d, nil
 	})
-	if err != nil {
-		return auditdrain.Drain{}, err
-	}
-	return updated, refused
 }
 
 // DeleteDrain removes a drain of the team, or of any team if teamID is empty,
 // with all that was kept of its delivery. It is durable when DeleteDrain
 // returns nil. A drain that does not exist is CodeNotFound.
-func (s *Store) DeleteDrain(ctx context.Context, teamID, id string) error {
+func (s *Store) DeleteDrain(ctx context.Context, teamID, id string, act *auditdrain.Activity) error {
 	return s.run(ctx, "delete drain", func(e *engine) error {
 		e.catalog.Lock()
 		defer e.catalog.Unlock()
@@ -352,7 +326,7 @@ func (s *Store) DeleteDrain(ctx context.Context, teamID, id string) error {
 				return err
 			}
 		}
-		if err := e.commit(b); err != nil {
+		if err := e.commitWith(b, act); err != nil {
 			return err
 		}
 		e.removeDrain(p)

@@ -30,12 +30,15 @@ type engine struct {
 	// appending, seqMu. See sequence and drainPos for what they guard.
 	trimming sync.Mutex
 
-	catalog    sync.RWMutex           // teams, tokens and drains on disk, and the next two
+	catalog    sync.RWMutex           // configuration on disk, and the next three
 	drains     map[string]*drainPos   // by ID
 	teamDrains map[string]*teamDrains // by team, if there are any
+	activities uint64                 // the number of the last one
+	recorded   chan<- struct{}
 
 	// looked are teams by ID and slug, and tokens by hash, that were looked up
-	// before. It is written with catalog held, at least for reading.
+	// before. It is written with catalog held, at least for reading; who changes
+	// one removes it.
 	looked sync.Map
 
 	saving sync.Mutex
@@ -59,6 +62,7 @@ func (s *Store) startEngine() (e *engine, opened <-chan error) {
 		metrics:    s.metrics,
 		drains:     map[string]*drainPos{},
 		teamDrains: map[string]*teamDrains{},
+		recorded:   s.recorded,
 		pending:    map[pendingKey][]byte{},
 		tails:      tails{most: max(s.opts.TailBytes, 0)},
 		seqs:       map[string]*sequence{},
@@ -116,7 +120,7 @@ func (e *engine) open(dir string, o *pebble.Options) (err error) {
 	return nil
 }
 
-// load checks the layout's version, and reads the drains' cursors.
+// load checks the layout's version, and reads what is kept in memory.
 func (e *engine) load() error {
 	version, err := e.get([]byte(formatKey))
 	switch {
@@ -134,7 +138,7 @@ func (e *engine) load() error {
 	case string(version) != format:
 		return fmt.Errorf("it was written by a newer version of auditdrain (layout %q; this version knows %q)", version, format)
 	}
-	return e.loadDrains()
+	return errors.Join(e.loadDrains(), e.loadActivities())
 }
 
 func (e *engine) checkEmpty() error {

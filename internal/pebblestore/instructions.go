@@ -44,7 +44,7 @@ func (s *Store) Instructions(ctx context.Context, drainID string) (auditdrain.In
 // is given up already stays so for the reason that was given first: that
 // record is returned. An event that the team does not have (any more) is
 // CodeNotFound, as is a drain; one that the cursor has passed is CodeConflict.
-func (s *Store) SkipEvent(ctx context.Context, drainID string, skip auditdrain.Skip) (auditdrain.Skip, error) {
+func (s *Store) SkipEvent(ctx context.Context, drainID string, skip auditdrain.Skip, act *auditdrain.Activity) (auditdrain.Skip, error) {
 	return write(ctx, s, "skip event", func(e *engine) (auditdrain.Skip, error) {
 		e.catalog.Lock()
 		defer e.catalog.Unlock()
@@ -71,7 +71,7 @@ func (s *Store) SkipEvent(ctx context.Context, drainID string, skip auditdrain.S
 		if err := setJSON(b, skipKey(drainID, skip), skip); err != nil {
 			return auditdrain.Skip{}, err
 		}
-		return skip, e.commit(b)
+		return skip, e.commitWith(b, act)
 	})
 }
 
@@ -80,7 +80,7 @@ func (s *Store) SkipEvent(ctx context.Context, drainID string, skip auditdrain.S
 // the record of that, or a zero Skip if there was nothing to give up. It is
 // durable when SkipBacklog returns nil. A drain that does not exist is
 // CodeNotFound.
-func (s *Store) SkipBacklog(ctx context.Context, drainID string, skip auditdrain.Skip) (auditdrain.Skip, error) {
+func (s *Store) SkipBacklog(ctx context.Context, drainID string, skip auditdrain.Skip, act *auditdrain.Activity) (auditdrain.Skip, error) {
 	return write(ctx, s, "skip backlog", func(e *engine) (auditdrain.Skip, error) {
 		e.catalog.Lock()
 		defer e.catalog.Unlock()
@@ -118,7 +118,7 @@ func (s *Store) SkipBacklog(ctx context.Context, drainID string, skip auditdrain
 		if err := setState(b, state); err != nil {
 			return auditdrain.Skip{}, err
 		}
-		if err := e.commit(b); err != nil {
+		if err := e.commitWith(b, act); err != nil {
 			return auditdrain.Skip{}, err
 		}
 		p.cursor.Store(last)
@@ -190,7 +190,7 @@ func (e *engine) find(teamID, eventID string) (uint64, error) {
 // are kept until the replay has passed them, is finished or cancelled. A drain
 // has one replay at a time: another one is CodeConflict. A drain that does not
 // exist is CodeNotFound.
-func (s *Store) StartReplay(ctx context.Context, drainID string, order auditdrain.ReplayOrder) (auditdrain.ReplayOrder, error) {
+func (s *Store) StartReplay(ctx context.Context, drainID string, order auditdrain.ReplayOrder, act *auditdrain.Activity) (auditdrain.ReplayOrder, error) {
 	return write(ctx, s, "start replay", func(e *engine) (auditdrain.ReplayOrder, error) {
 		e.catalog.Lock()
 		defer e.catalog.Unlock()
@@ -215,7 +215,7 @@ func (s *Store) StartReplay(ctx context.Context, drainID string, order auditdrai
 		if err := setJSON(b, key(replayPrefix, drainID), order); err != nil {
 			return auditdrain.ReplayOrder{}, err
 		}
-		if err := e.commit(b); err != nil {
+		if err := e.commitWith(b, act); err != nil {
 			return auditdrain.ReplayOrder{}, err
 		}
 		p.replay = running(&order)
@@ -226,7 +226,7 @@ func (s *Store) StartReplay(ctx context.Context, drainID string, order auditdrai
 // CancelReplay ends a drain's replay where it is and returns its order. It is
 // durable when CancelReplay returns nil. If there has never been one, or no
 // such drain, it is CodeNotFound; if it is over, CodeConflict.
-func (s *Store) CancelReplay(ctx context.Context, drainID string) (auditdrain.ReplayOrder, error) {
+func (s *Store) CancelReplay(ctx context.Context, drainID string, act *auditdrain.Activity) (auditdrain.ReplayOrder, error) {
 	return write(ctx, s, "cancel replay", func(e *engine) (auditdrain.ReplayOrder, error) {
 		e.catalog.Lock()
 		defer e.catalog.Unlock()
@@ -249,7 +249,7 @@ func (s *Store) CancelReplay(ctx context.Context, drainID string) (auditdrain.Re
 		if err := setJSON(b, key(replayPrefix, drainID), order); err != nil {
 			return auditdrain.ReplayOrder{}, err
 		}
-		if err := e.commit(b); err != nil {
+		if err := e.commitWith(b, act); err != nil {
 			return auditdrain.ReplayOrder{}, err
 		}
 		p.replay = nil

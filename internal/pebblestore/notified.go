@@ -33,7 +33,7 @@ func (s *Store) SaveNotified(ctx context.Context, drainID string, n auditdrain.N
 			return err
 		}
 		if n == (auditdrain.Notified{}) {
-			return e.commitDelete(key(notifiedPrefix, drainID))
+			return e.commitDelete(nil, key(notifiedPrefix, drainID))
 		}
 		b := e.db.NewBatch()
 		if err := setJSON(b, key(notifiedPrefix, drainID), n); err != nil {

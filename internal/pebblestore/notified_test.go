@@ -35,11 +35,11 @@ func TestNotified(t *testing.T) {
 		}
 	}
 	s := open()
-	must(s.CreateTeam(t.Context(), auditdrain.Team{ID: "a", Slug: "a", Name: "A"}))
+	must(s.CreateTeam(t.Context(), auditdrain.Team{ID: "a", Slug: "a", Name: "A"}, nil))
 	for _, id := range []string{"d1", "d2", "d3"} {
 		d := auditdrain.NewDrain("a", id, auditdrain.Delivery{}, time.Now())
 		d.ID = id
-		must(s.CreateDrain(t.Context(), d, 0))
+		must(s.CreateDrain(t.Context(), d, 0, nil))
 	}
 	one := auditdrain.Notified{Errored: auditdrain.NoticeMark{Since: 1, Phase: auditdrain.NoticeTelling}}
 	two := auditdrain.Notified{Delayed: auditdrain.NoticeMark{Since: 2, Phase: auditdrain.NoticeTold}}
@@ -58,7 +58,7 @@ func TestNotified(t *testing.T) {
 	must(s.Close())
 	s = open()
 	want(s, map[string]auditdrain.Notified{"d1": one, "d2": two})
-	must(s.DeleteDrain(t.Context(), "a", "d1"))
+	must(s.DeleteDrain(t.Context(), "a", "d1", nil))
 	want(s, map[string]auditdrain.Notified{"d2": two})
 	must(s.Close())
 }

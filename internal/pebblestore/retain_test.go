@@ -39,9 +39,9 @@ func TestRetainCountsFromDelivery(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	must(s.CreateTeam(ctx, auditdrain.Team{ID: "a", Slug: "a", Name: "A"}))
+	must(s.CreateTeam(ctx, auditdrain.Team{ID: "a", Slug: "a", Name: "A"}, nil))
 	drain := auditdrain.NewDrain("a", "d", auditdrain.Delivery{}, now)
-	must(s.CreateDrain(ctx, drain, 0))
+	must(s.CreateDrain(ctx, drain, 0, nil))
 	batch := auditdrain.Batch{TeamID: "a"}
 	for i := range 10 {
 		batch.Events = append(batch.Events, auditdrain.Event{ID: fmt.Sprint(i), Body: []byte(fmt.Sprintf(`{"n":%d}`, i))})
@@ -106,10 +106,10 @@ func TestIDsUsedAgainDuringSweep(t *testing.T) {
 	s := mustOpen(t, "data", Options{FS: vfs.NewMem()})
 	defer s.Close()
 	ctx := t.Context()
-	if err := s.CreateTeam(ctx, auditdrain.Team{ID: "a", Slug: "a"}); err != nil {
+	if err := s.CreateTeam(ctx, auditdrain.Team{ID: "a", Slug: "a"}, nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.CreateDrain(ctx, auditdrain.Drain{ID: "d", TeamID: "a"}, 0); err != nil {
+	if err := s.CreateDrain(ctx, auditdrain.Drain{ID: "d", TeamID: "a"}, 0, nil); err != nil {
 		t.Fatal(err)
 	}
 	send := func(es ...auditdrain.Event) auditdrain.BatchResult {

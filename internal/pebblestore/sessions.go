@@ -17,11 +17,11 @@ import (
 // CreateSession stores a session. It is durable when CreateSession returns nil.
 // A hash that exists is refused with CodeConflict, a team that does not exist
 // with CodeNotFound.
-func (s *Store) CreateSession(ctx context.Context, session auditdrain.Session, _ *auditdrain.Activity) error {
+func (s *Store) CreateSession(ctx context.Context, session auditdrain.Session, act *auditdrain.Activity) error {
 	return s.run(ctx, "create session", func(e *engine) error {
 		e.catalog.Lock()
 		defer e.catalog.Unlock()
-		return e.createHashed(sessionPrefix, session.Hash, session.TeamID, session)
+		return e.createHashed(sessionPrefix, session.Hash, session.TeamID, session, act)
 	})
 }
 
@@ -46,25 +46,25 @@ func (e *engine) session(h auditdrain.TokenHash) (auditdrain.Session, error) {
 
 // DeleteSession removes the session with this hash. It is durable when
 // DeleteSession returns nil. A session that does not exist is CodeNotFound.
-func (s *Store) DeleteSession(ctx context.Context, h auditdrain.TokenHash, _ *auditdrain.Activity) error {
+func (s *Store) DeleteSession(ctx context.Context, h auditdrain.TokenHash, act *auditdrain.Activity) error {
 	return s.run(ctx, "delete session", func(e *engine) error {
 		e.catalog.Lock()
 		defer e.catalog.Unlock()
 		if _, err := e.session(h); err != nil {
 			return err
 		}
-		return e.commitDelete(hashKey(sessionPrefix, h))
+		return e.commitDelete(act, hashKey(sessionPrefix, h))
 	})
 }
 
 // CreatePortalLink stores a portal link. It is durable when CreatePortalLink
 // returns nil. A hash that exists is refused with CodeConflict, a team that does
 // not exist with CodeNotFound.
-func (s *Store) CreatePortalLink(ctx context.Context, l auditdrain.PortalLink, _ *auditdrain.Activity) error {
+func (s *Store) CreatePortalLink(ctx context.Context, l auditdrain.PortalLink, act *auditdrain.Activity) error {
 	return s.run(ctx, "create portal link", func(e *engine) error {
 		e.catalog.Lock()
 		defer e.catalog.Unlock()
-		return e.createHashed(portalLinkPrefix, l.Hash, l.TeamID, l)
+		return e.createHashed(portalLinkPrefix, l.Hash, l.TeamID, l, act)
 	})
 }
 
@@ -91,7 +91,7 @@ func (e *engine) portalLink(h auditdrain.TokenHash) (auditdrain.PortalLink, erro
 // who ask for one, exactly one gets it, even if the process is killed in
 // between. It is durable when TakePortalLink returns nil. A link that does not
 // exist, was taken or has expired is CodeNotFound.
-func (s *Store) TakePortalLink(ctx context.Context, h auditdrain.TokenHash, _ *auditdrain.Activity) (auditdrain.PortalLink, error) {
+func (s *Store) TakePortalLink(ctx context.Context, h auditdrain.TokenHash, act *auditdrain.Activity) (auditdrain.PortalLink, error) {
 	return write(ctx, s, "take portal link", func(e *engine) (auditdrain.PortalLink, error) {
 		e.catalog.Lock()
 		defer e.catalog.Unlock()
@@ -102,7 +102,7 @@ func (s *Store) TakePortalLink(ctx context.Context, h auditdrain.TokenHash, _ *a
 		if l.Expired(e.now()) {
 			return auditdrain.PortalLink{}, auditdrain.Errorf(auditdrain.CodeNotFound, "the portal link has expired")
 		}
-		if err := e.commitDelete(hashKey(portalLinkPrefix, h)); err != nil {
+		if err := e.commitDelete(act, hashKey(portalLinkPrefix, h)); err != nil {
 			return auditdrain.PortalLink{}, err
 		}
 		return l, nil
@@ -134,13 +134,13 @@ func (s *Store) DeleteExpired(ctx context.Context, now time.Time) error {
 		if over == nil {
 			return nil
 		}
-		return e.commitDelete(over...)
+		return e.commitDelete(nil, over...)
 	})
 }
 
 // createHashed stores what is looked up by the hash of a secret, unless the
 // hash exists, or the team, if there is one, does not.
-func (e *engine) createHashed(prefix string, h auditdrain.TokenHash, teamID string, v any) error {
+func (e *engine) createHashed(prefix string, h auditdrain.TokenHash, teamID string, v any, act *auditdrain.Activity) error {
 	if teamID != "" {
 		if err := e.requireTeam(teamID); err != nil {
 			return err
@@ -158,7 +158,7 @@ func (e *engine) createHashed(prefix string, h auditdrain.TokenHash, teamID stri
 	if err := setJSON(b, k, v); err != nil {
 		return err
 	}
-	return e.commit(b)
+	return e.commitWith(b, act)
 }
 
 // getHashed decodes into v what is stored under the hash of a secret, and

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -64,6 +65,8 @@ type Store struct {
 	space   *space
 	engine  atomic.Pointer[engine] // the current one
 	closing atomic.Bool
+
+	recorded chan struct{} // see Recorded
 }
 
 // Open opens the directory, which is created if need be, and recovers what an
@@ -111,6 +114,8 @@ func open(dir string, opts Options) (*Store, error) {
 		lock:    lock,
 		metrics: newMetrics(),
 		space:   newSpace(dir, opts),
+
+		recorded: make(chan struct{}, 1),
 	}
 	if err := checkFormatMajorVersion(dir, opts.FS); err != nil {
 		return nil, errors.Join(err, lock.Close())
@@ -331,4 +336,41 @@ func named(what string, err error) error {
 		return err
 	}
 	return fmt.Errorf("%s: %w", what, err)
+}
+
+// refusal is an error of the caller's update, which is returned as it is.
+type refusal struct{ error }
+
+// change is write for what update, which is the caller's, decides on. update
+// may use what belongs to the caller: f calls it as apply, which refuses once
+// the caller has gone on.
+func change[T any](ctx context.Context, s *Store, what string, update func(*T) error, f func(e *engine, apply func(*T) error) (T, error)) (T, error) {
+	var mu sync.Mutex
+	gone := false
+	defer func() {
+		mu.Lock()
+		defer mu.Unlock()
+		gone = true
+	}()
+	changed, err := write(ctx, s, what, func(e *engine) (T, error) {
+		return f(e, func(v *T) error {
+			mu.Lock()
+			defer mu.Unlock()
+			if gone {
+				return context.Canceled // nobody sees this
+			}
+			if err := update(v); err != nil {
+				return refusal{err}
+			}
+			return nil
+		})
+	})
+	if err != nil {
+		var none T
+		if r := (refusal{}); errors.As(err, &r) {
+			return none, r.error
+		}
+		return none, err
+	}
+	return changed, nil
 }

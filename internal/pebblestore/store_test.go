@@ -168,7 +168,7 @@ func (f *slowFile) SyncData() error {
 func slowStore(t *testing.T) (*Store, *slowLog) {
 	fs := &slowLog{FS: vfs.NewMem()}
 	s := mustOpen(t, "data", Options{FS: fs})
-	if err := s.CreateTeam(t.Context(), auditdrain.Team{ID: "a", Slug: "a"}); err != nil {
+	if err := s.CreateTeam(t.Context(), auditdrain.Team{ID: "a", Slug: "a"}, nil); err != nil {
 		t.Fatal(err)
 	}
 	fs.syncing, fs.proceed = make(chan struct{}), make(chan error)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -14,12 +15,13 @@ import (
 
 // Teams, tokens and drains are read while engine.catalog is held for reading,
 // and written while it is held until the write is durable: what is read is
-// durable, and two writers never decide on the same state.
+// durable, and two writers never decide on the same state. Record tells what
+// becomes of the activities that the writers are given.
 
 // CreateTeam stores a team. It is durable when CreateTeam returns nil. A team
 // whose ID or slug names another team already, as ID or as slug, is refused
 // with CodeConflict.
-func (s *Store) CreateTeam(ctx context.Context, t auditdrain.Team) error {
+func (s *Store) CreateTeam(ctx context.Context, t auditdrain.Team, act *auditdrain.Activity) error {
 	return s.run(ctx, "create team", func(e *engine) error {
 		e.catalog.Lock()
 		defer e.catalog.Unlock()
@@ -44,7 +46,7 @@ func (s *Store) CreateTeam(ctx context.Context, t auditdrain.Team) error {
 		if err := b.Set(key(slugPrefix, t.Slug), []byte(t.ID), nil); err != nil {
 			return err
 		}
-		return e.commit(b)
+		return e.commitWith(b, act)
 	})
 }
 
@@ -69,7 +71,44 @@ func (s *Store) Team(ctx context.Context, idOrSlug string) (auditdrain.Team, err
 		case !found:
 			return t, noTeam(idOrSlug)
 		}
-		e.looked.Store(idOrSlug, t) // teams stay as they are
+		e.looked.Store(idOrSlug, t) // until UpdateTeam, which waits for catalog
+		return t, nil
+	})
+}
+
+// UpdateTeam changes a team and returns it as it is then. It is durable when
+// UpdateTeam returns nil. Updates take place one after the other. An error of
+// update is returned as it is, and nothing is changed; update may fill in what
+// act points to, and must not change the team's ID or slug, nor call the store.
+// A team that does not exist is CodeNotFound.
+func (s *Store) UpdateTeam(ctx context.Context, id string, update func(*auditdrain.Team) error, act *auditdrain.Activity) (auditdrain.Team, error) {
+	return change(ctx, s, "update team", update, func(e *engine, apply func(*auditdrain.Team) error) (t auditdrain.Team, err error) {
+		e.catalog.Lock()
+		defer e.catalog.Unlock()
+		found, err := e.getJSON(key(teamPrefix, id), &t)
+		if err != nil {
+			return t, err
+		}
+		if !found {
+			return t, noTeam(id)
+		}
+		slug := t.Slug
+		if err := apply(&t); err != nil {
+			return t, err
+		}
+		if t.ID != id || t.Slug != slug {
+			return t, fmt.Errorf("team %s (%s) cannot become team %s (%s)", id, slug, t.ID, t.Slug)
+		}
+		b := e.db.NewBatch()
+		if err := setJSON(b, key(teamPrefix, id), t); err != nil {
+			return t, err
+		}
+		if err := e.commitWith(b, act); err != nil {
+			return t, err
+		}
+		e.looked.Delete(id)
+		e.looked.Delete(slug)
+		e.noteTeam(t)
 		return t, nil
 	})
 }
@@ -111,7 +150,7 @@ func (s *Store) Teams(ctx context.Context) ([]auditdrain.Team, error) {
 // CreateToken stores a token. It is durable when CreateToken returns nil. An
 // ID or a hash that exists is refused with CodeConflict, a team that does not
 // exist with CodeNotFound.
-func (s *Store) CreateToken(ctx context.Context, t auditdrain.Token) error {
+func (s *Store) CreateToken(ctx context.Context, t auditdrain.Token, act *auditdrain.Activity) error {
 	return s.run(ctx, "create token", func(e *engine) error {
 		e.catalog.Lock()
 		defer e.catalog.Unlock()
@@ -136,7 +175,7 @@ func (s *Store) CreateToken(ctx context.Context, t auditdrain.Token) error {
 		if err := b.Set(key(tokenIDPrefix, t.ID), hex.AppendEncode(nil, t.Hash[:]), nil); err != nil {
 			return err
 		}
-		return e.commit(b)
+		return e.commitWith(b, act)
 	})
 }
 
@@ -200,7 +239,7 @@ func (s *Store) Tokens(ctx context.Context, teamID string) ([]auditdrain.Token, 
 // DeleteToken removes a team's token, or any team's if teamID is empty. It is
 // durable when DeleteToken returns nil. A token that does not exist, or is
 // another team's, is CodeNotFound.
-func (s *Store) DeleteToken(ctx context.Context, teamID, id string) error {
+func (s *Store) DeleteToken(ctx context.Context, teamID, id string, act *auditdrain.Activity) error {
 	return s.run(ctx, "delete token", func(e *engine) error {
 		e.catalog.Lock()
 		defer e.catalog.Unlock()
@@ -223,18 +262,19 @@ func (s *Store) DeleteToken(ctx context.Context, teamID, id string) error {
 			return err
 		}
 		e.looked.Delete(t.Hash)
-		return e.commitDelete(tokenKey, key(tokenIDPrefix, id))
+		return e.commitDelete(act, tokenKey, key(tokenIDPrefix, id))
 	})
 }
 
-func (e *engine) commitDelete(keys ...[]byte) error {
+// commitDelete is commitWith for a batch that removes keys.
+func (e *engine) commitDelete(act *auditdrain.Activity, keys ...[]byte) error {
 	b := e.db.NewBatch()
 	for _, k := range keys {
 		if err := b.Delete(k, nil); err != nil {
 			return err
 		}
 	}
-	return e.commit(b)
+	return e.commitWith(b, act)
 }
 
 func setJSON(b *pebble.Batch, key []byte, v any) error {

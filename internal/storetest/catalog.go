@@ -16,14 +16,14 @@ func team(id, slug string) auditdrain.Team {
 func (f *fixture) createTeams(ids ...string) {
 	f.Helper()
 	for _, id := range ids {
-		f.must(f.CreateTeam(f.ctx, team(id, "slug-of-"+id)))
+		f.must(f.CreateTeam(f.ctx, team(id, "slug-of-"+id), nil))
 	}
 }
 
 func testTeams(f *fixture) {
 	a, b := team("team_a", "acme"), team("same", "same")
-	f.must(f.CreateTeam(f.ctx, a))
-	f.must(f.CreateTeam(f.ctx, b))
+	f.must(f.CreateTeam(f.ctx, a, nil))
+	f.must(f.CreateTeam(f.ctx, b, nil))
 	for _, c := range []auditdrain.Team{
 		team("team_a", "free"),
 		team("free", "acme"),
@@ -31,7 +31,7 @@ func testTeams(f *fixture) {
 		team("same", "free"),
 		team("free", "same"),
 	} {
-		f.wantCode(f.CreateTeam(f.ctx, c), auditdrain.CodeConflict)
+		f.wantCode(f.CreateTeam(f.ctx, c, nil), auditdrain.CodeConflict)
 	}
 	for range 2 {
 		for name, want := range map[string]auditdrain.Team{"team_a": a, "acme": a, "same": b} {
@@ -58,7 +58,7 @@ func testTeams(f *fixture) {
 	created := 0
 	for i := range 8 {
 		wg.Go(func() {
-			err := f.CreateTeam(f.ctx, team(fmt.Sprint("t", i), "wanted"))
+			err := f.CreateTeam(f.ctx, team(fmt.Sprint("t", i), "wanted"), nil)
 			mu.Lock()
 			defer mu.Unlock()
 			if err == nil {
@@ -83,14 +83,14 @@ func testTokens(f *fixture) {
 	a1, a2 := token("t3", "a", auditdrain.RoleOwner, 2), token("t1", "a", auditdrain.RoleProducer, 3)
 	b := token("t2", "b", auditdrain.RoleViewer, 3)
 	for _, t := range []auditdrain.Token{a2, b, op, a1} {
-		f.must(f.CreateToken(f.ctx, t))
+		f.must(f.CreateToken(f.ctx, t, nil))
 	}
 	sameID, sameHash := token("t1", "a", auditdrain.RoleOwner, 1), token("t9", "a", auditdrain.RoleOwner, 1)
 	sameID.Hash = auditdrain.HashToken("new")
 	sameHash.Hash = a1.Hash
-	f.wantCode(f.CreateToken(f.ctx, sameID), auditdrain.CodeConflict)
-	f.wantCode(f.CreateToken(f.ctx, sameHash), auditdrain.CodeConflict)
-	f.wantCode(f.CreateToken(f.ctx, token("t9", "nobody", auditdrain.RoleOwner, 1)), auditdrain.CodeNotFound)
+	f.wantCode(f.CreateToken(f.ctx, sameID, nil), auditdrain.CodeConflict)
+	f.wantCode(f.CreateToken(f.ctx, sameHash, nil), auditdrain.CodeConflict)
+	f.wantCode(f.CreateToken(f.ctx, token("t9", "nobody", auditdrain.RoleOwner, 1), nil), auditdrain.CodeNotFound)
 
 	list := func(team string, want ...auditdrain.Token) {
 		f.Helper()
@@ -116,17 +116,17 @@ func testTokens(f *fixture) {
 		}
 		f.reopen()
 	}
-	f.wantCode(f.DeleteToken(f.ctx, "a", "t2"), auditdrain.CodeNotFound) // another team's
-	f.wantCode(f.DeleteToken(f.ctx, "a", "t4"), auditdrain.CodeNotFound) // the operator's
-	f.wantCode(f.DeleteToken(f.ctx, "", "none"), auditdrain.CodeNotFound)
-	f.must(f.DeleteToken(f.ctx, "a", "t1"))
-	f.wantCode(f.DeleteToken(f.ctx, "a", "t1"), auditdrain.CodeNotFound)
-	f.must(f.DeleteToken(f.ctx, "", "t2"))
+	f.wantCode(f.DeleteToken(f.ctx, "a", "t2", nil), auditdrain.CodeNotFound) // another team's
+	f.wantCode(f.DeleteToken(f.ctx, "a", "t4", nil), auditdrain.CodeNotFound) // the operator's
+	f.wantCode(f.DeleteToken(f.ctx, "", "none", nil), auditdrain.CodeNotFound)
+	f.must(f.DeleteToken(f.ctx, "a", "t1", nil))
+	f.wantCode(f.DeleteToken(f.ctx, "a", "t1", nil), auditdrain.CodeNotFound)
+	f.must(f.DeleteToken(f.ctx, "", "t2", nil))
 	_, err := f.TokenByHash(f.ctx, b.Hash) // which has been looked up before
 	f.wantCode(err, auditdrain.CodeNotFound)
 	f.reopen()
 	list("", op, a1)
 	_, err = f.TokenByHash(f.ctx, b.Hash)
 	f.wantCode(err, auditdrain.CodeNotFound)
-	f.must(f.CreateToken(f.ctx, b)) // its ID and hash are free again
+	f.must(f.CreateToken(f.ctx, b, nil)) // its ID and hash are free again
 }

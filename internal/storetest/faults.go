@@ -136,7 +136,7 @@ func (h *history) refusesAll() {
 	_, err := h.store.Append(h.ctx, []auditdrain.Batch{batch("a", event("x"))})
 	for what, err := range map[string]error{
 		"append":      err,
-		"create team": h.store.CreateTeam(h.ctx, team("x", "x")),
+		"create team": h.store.CreateTeam(h.ctx, team("x", "x"), nil),
 		"check":       h.store.Check(h.ctx),
 	} {
 		if got := auditdrain.ErrorCode(err); got != auditdrain.CodeUnavailable {

@@ -32,13 +32,13 @@ func testFindDrains(f *fixture) {
 	none := auditdrain.DrainCounts{}
 	f.wantFound(auditdrain.DrainSearch{}, 0, none)
 
-	f.must(f.CreateTeam(f.ctx, auditdrain.Team{ID: "a", Slug: "acme", Name: "Ärzte GmbH"}))
-	f.must(f.CreateTeam(f.ctx, auditdrain.Team{ID: "b", Slug: "blue", Name: "Blue"}))
+	f.must(f.CreateTeam(f.ctx, auditdrain.Team{ID: "a", Slug: "acme", Name: "Ärzte GmbH"}, nil))
+	f.must(f.CreateTeam(f.ctx, auditdrain.Team{ID: "b", Slug: "blue", Name: "Blue"}, nil))
 	f.append(batch("a", numbered("a", 10)...), batch("b", numbered("b", 5)...))
 	create := func(id, team string, created int64, cursor uint64, change func(*auditdrain.Drain)) {
 		d := drain(id, team, created)
 		change(&d)
-		f.must(f.CreateDrain(f.ctx, d, 1))
+		f.must(f.CreateDrain(f.ctx, d, 1, nil))
 		f.saveCursor(id, cursor)
 	}
 	errored := func(id string, cursor uint64) {
@@ -92,10 +92,10 @@ func testFindDrains(f *fixture) {
 	_, err := f.UpdateDrain(f.ctx, "", "b2", func(d *auditdrain.Drain) error {
 		d.Status, d.Name = auditdrain.StatusEnabled, "new name"
 		return nil
-	})
+	}, nil)
 	f.must(err)
-	f.must(f.DeleteDrain(f.ctx, "", "B1"))
-	_, err = f.SkipBacklog(f.ctx, "a2", auditdrain.Skip{})
+	f.must(f.DeleteDrain(f.ctx, "", "B1", nil))
+	_, err = f.SkipBacklog(f.ctx, "a2", auditdrain.Skip{}, nil)
 	f.must(err)
 	f.append(batch("b", numbered("c", 2)...))
 	for range 2 {

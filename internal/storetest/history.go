@@ -207,6 +207,7 @@ func (h *history) read() *operation {
 
 func (h *history) createTeam() *operation {
 	t := team(fmt.Sprint("team", h.n), fmt.Sprint("slug", h.rng.IntN(20)))
+	act := h.act(t.ID)
 	return &operation{
 		name: "create team " + t.ID,
 		apply: func(m *model) any {
@@ -216,28 +217,31 @@ func (h *history) createTeam() *operation {
 				}
 			}
 			m.teams[t.ID] = t
+			m.record(act)
 			return nil
 		},
-		call: func() (any, error) { return nil, h.store.CreateTeam(h.ctx, t) },
+		call: func() (any, error) { return nil, h.store.CreateTeam(h.ctx, t, act) },
 	}
 }
 
 func (h *history) createToken() *operation {
 	id := fmt.Sprint("token", h.n)
 	t := auditdrain.Token{ID: id, Name: id, Role: auditdrain.RoleOwner, TeamID: pick(h.rng, h.model.teams), CreatedAt: int64(h.n), Hash: auditdrain.HashToken(id)}
+	act := h.act(t.TeamID)
 	return &operation{
 		name:  "create " + id,
-		apply: func(m *model) any { m.tokens[id] = t; return nil },
-		call:  func() (any, error) { return nil, h.store.CreateToken(h.ctx, t) },
+		apply: func(m *model) any { m.tokens[id] = t; m.record(act); return nil },
+		call:  func() (any, error) { return nil, h.store.CreateToken(h.ctx, t, act) },
 	}
 }
 
 func (h *history) deleteToken() *operation {
 	id := pick(h.rng, h.model.tokens)
+	act := h.act("")
 	return &operation{
 		name:  "delete " + id,
-		apply: func(m *model) any { delete(m.tokens, id); return nil },
-		call:  func() (any, error) { return nil, h.store.DeleteToken(h.ctx, "", id) },
+		apply: func(m *model) any { delete(m.tokens, id); m.record(act); return nil },
+		call:  func() (any, error) { return nil, h.store.DeleteToken(h.ctx, "", id, act) },
 	}
 }
 
@@ -247,6 +251,7 @@ func (h *history) createDrain() *operation {
 	if h.rng.IntN(2) == 0 {
 		from = h.now.Add(-time.Duration(h.rng.IntN(120)) * time.Second).UnixMilli()
 	}
+	act := h.act(d.TeamID)
 	return &operation{
 		name: "create " + d.ID,
 		apply: func(m *model) any {
@@ -257,30 +262,44 @@ func (h *history) createDrain() *operation {
 				Drain: d,
 				saved: []savedProgress{{state: auditdrain.DeliveryState{DrainID: d.ID, Cursor: m.start(d.TeamID, from)}}},
 			}
+			m.record(act)
 			return nil
 		},
-		call: func() (any, error) { return nil, h.store.CreateDrain(h.ctx, d, from) },
+		call: func() (any, error) { return nil, h.store.CreateDrain(h.ctx, d, from, act) },
 	}
 }
 
 func (h *history) updateDrain() *operation {
 	id, name := pick(h.rng, h.model.drains), fmt.Sprint("name ", h.n)
+	act, changes := h.act(h.model.drains[id].TeamID), []auditdrain.ActivityChange{{Field: "name", To: name}}
 	return &operation{
-		name:  "update " + id,
-		apply: func(m *model) any { m.drains[id].Name = name; return m.drains[id].Drain },
+		name: "update " + id,
+		apply: func(m *model) any {
+			m.drains[id].Name = name
+			changed := *act
+			changed.Changes = changes
+			m.record(&changed)
+			return m.drains[id].Drain
+		},
 		call: func() (any, error) {
-			return h.store.UpdateDrain(h.ctx, "", id, func(d *auditdrain.Drain) error { d.Name = name; return nil })
+			return h.store.UpdateDrain(h.ctx, "", id, func(d *auditdrain.Drain) error { d.Name, act.Changes = name, changes; return nil }, act)
 		},
 	}
 }
 
 func (h *history) deleteDrain() *operation {
 	id := pick(h.rng, h.model.drains)
+	act := h.act(h.model.drains[id].TeamID)
 	return &operation{
 		name:  "delete " + id,
-		apply: func(m *model) any { delete(m.drains, id); return nil },
-		call:  func() (any, error) { return nil, h.store.DeleteDrain(h.ctx, "", id) },
+		apply: func(m *model) any { delete(m.drains, id); m.record(act); return nil },
+		call:  func() (any, error) { return nil, h.store.DeleteDrain(h.ctx, "", id, act) },
 	}
+}
+
+// act is what the operation that is made up is recorded as.
+func (h *history) act(teamID string) *auditdrain.Activity {
+	return &auditdrain.Activity{ID: fmt.Sprint("act", h.n), At: int64(h.n), Action: "whatever", TeamID: teamID}
 }
 
 // check compares the whole store with the model. After a crash the store may
@@ -338,6 +357,8 @@ func (h *history) diff(m *model, crashed bool) error {
 	slices.SortFunc(want, func(a, b auditdrain.Drain) int { return cmp.Compare(a.CreatedAt, b.CreatedAt) })
 	drains, err := s.Drains(ctx, auditdrain.DrainQuery{})
 	compare("drains", want, drains, err)
+	activities, err := s.ActivitiesAfter(ctx, 0, noLimit)
+	compare("activities", m.activities, activities, err)
 	if len(errs) > 0 {
 		return errors.Join(errs...)
 	}

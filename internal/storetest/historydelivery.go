@@ -68,6 +68,7 @@ func (h *history) skipEvent() *operation {
 	if len(es) > 0 {
 		skip.EventID = es[h.rng.IntN(len(es))].ID
 	}
+	act := h.act(h.model.drains[id].TeamID)
 	return &operation{
 		name: fmt.Sprintf("skip %s of %s", skip.EventID, id),
 		apply: func(m *model) any {
@@ -87,9 +88,10 @@ func (h *history) skipEvent() *operation {
 			skip := skip
 			skip.From, skip.To = e.Seq, e.Seq
 			d.skips = append(d.skips, skip)
+			m.record(act)
 			return skip
 		},
-		call: func() (any, error) { return h.store.SkipEvent(h.ctx, id, skip) },
+		call: func() (any, error) { return h.store.SkipEvent(h.ctx, id, skip, act) },
 	}
 }
 
@@ -100,6 +102,7 @@ func bySeq(a, b auditdrain.Skip) int {
 func (h *history) skipBacklog() *operation {
 	id := pick(h.rng, h.model.drains)
 	skip := auditdrain.Skip{Reason: fmt.Sprint("reason ", h.n), At: int64(h.n)}
+	act := h.act(h.model.drains[id].TeamID)
 	return &operation{
 		name: "skip backlog of " + id,
 		apply: func(m *model) any {
@@ -114,13 +117,14 @@ func (h *history) skipBacklog() *operation {
 			now.state.Cursor = last
 			now.state.Skipped += skip.To - skip.From + 1
 			d.saved = []savedProgress{now} // which is durable
+			m.record(act)
 			if i := slices.IndexFunc(d.skips, func(old auditdrain.Skip) bool { return old.From == skip.From && old.To == last }); i >= 0 {
 				return d.skips[i]
 			}
 			d.skips = append(d.skips, skip)
 			return skip
 		},
-		call: func() (any, error) { return h.store.SkipBacklog(h.ctx, id, skip) },
+		call: func() (any, error) { return h.store.SkipBacklog(h.ctx, id, skip, act) },
 	}
 }
 
@@ -128,6 +132,7 @@ func (h *history) startReplay() *operation {
 	id := pick(h.rng, h.model.drains)
 	from := h.now.UnixMilli() - h.rng.Int64N(100_000)
 	order := auditdrain.ReplayOrder{ID: fmt.Sprint("rpl_", h.n), From: from, To: from + h.rng.Int64N(60_000)}
+	act := h.act(h.model.drains[id].TeamID)
 	return &operation{
 		name: "replay of " + id,
 		apply: func(m *model) any {
@@ -139,14 +144,16 @@ func (h *history) startReplay() *operation {
 			before := l.before(order.From, d.cursor())
 			order.FirstSeq, order.LastSeq = before+1, max(before, l.before(order.To, d.cursor()))
 			d.order = &order
+			m.record(act)
 			return order
 		},
-		call: func() (any, error) { return h.store.StartReplay(h.ctx, id, order) },
+		call: func() (any, error) { return h.store.StartReplay(h.ctx, id, order, act) },
 	}
 }
 
 func (h *history) cancelReplay() *operation {
 	id := pick(h.rng, h.model.drains)
+	act := h.act(h.model.drains[id].TeamID)
 	return &operation{
 		name: "cancel replay of " + id,
 		apply: func(m *model) any {
@@ -160,9 +167,10 @@ func (h *history) cancelReplay() *operation {
 			cancelled := *d.order
 			cancelled.Cancelled = true
 			d.order = &cancelled
+			m.record(act)
 			return cancelled
 		},
-		call: func() (any, error) { return h.store.CancelReplay(h.ctx, id) },
+		call: func() (any, error) { return h.store.CancelReplay(h.ctx, id, act) },
 	}
 }
 

@@ -19,6 +19,8 @@ type model struct {
 	tokens map[string]auditdrain.Token
 	drains map[string]*modelDrain
 	logs   map[string]*modelLog
+
+	activities []auditdrain.Activity // by number
 }
 
 type modelLog struct {
@@ -131,10 +133,18 @@ func (m *model) teamDrains(team string) []*modelDrain {
 	return ds
 }
 
+// record notes what was done together with it.
+func (m *model) record(act *auditdrain.Activity) {
+	a := *act
+	a.Number = uint64(len(m.activities)) + 1
+	m.activities = append(m.activities, a)
+}
+
 // clone is deep enough that changes by operations do not show in the original.
 func (m *model) clone() *model {
 	c := newModel()
 	c.teams, c.tokens = maps.Clone(m.teams), maps.Clone(m.tokens)
+	c.activities = slices.Clone(m.activities)
 	for id, d := range m.drains {
 		copied := *d
 		copied.saved, copied.skips = slices.Clone(d.saved), slices.Clone(d.skips)

@@ -26,8 +26,8 @@ func (f *fixture) save(progress ...auditdrain.Progress) {
 func testDeliveryState(f *fixture) {
 	f.createTeams("a")
 	f.append(batch("a", events("1", "2", "3")...))
-	f.must(f.CreateDrain(f.ctx, drain("d1", "a", 1), 1))
-	f.must(f.CreateDrain(f.ctx, drain("d2", "a", 1), 1))
+	f.must(f.CreateDrain(f.ctx, drain("d1", "a", 1), 1, nil))
+	f.must(f.CreateDrain(f.ctx, drain("d2", "a", 1), 1, nil))
 	want := auditdrain.DeliveryState{DrainID: "d1"}
 	check := func() {
 		f.Helper()
@@ -60,10 +60,10 @@ func testDeliveryState(f *fixture) {
 
 	_, err := f.DeliveryState(f.ctx, "none")
 	f.wantCode(err, auditdrain.CodeNotFound)
-	f.must(f.DeleteDrain(f.ctx, "a", "d1"))
+	f.must(f.DeleteDrain(f.ctx, "a", "d1", nil))
 	_, err = f.DeliveryState(f.ctx, "d1")
 	f.wantCode(err, auditdrain.CodeNotFound)
-	f.must(f.CreateDrain(f.ctx, drain("d1", "a", 1), 0)) // the same ID again: nothing is left
+	f.must(f.CreateDrain(f.ctx, drain("d1", "a", 1), 0, nil)) // the same ID again: nothing is left
 	want = auditdrain.DeliveryState{DrainID: "d1", Cursor: 3}
 	check()
 }
@@ -71,8 +71,8 @@ func testDeliveryState(f *fixture) {
 func testCursor(f *fixture) {
 	f.createTeams("a")
 	f.append(batch("a", numbered("e", 10)...))
-	f.must(f.CreateDrain(f.ctx, drain("d1", "a", 1), 1))
-	f.must(f.CreateDrain(f.ctx, drain("d2", "a", 1), 1))
+	f.must(f.CreateDrain(f.ctx, drain("d1", "a", 1), 1, nil))
+	f.must(f.CreateDrain(f.ctx, drain("d2", "a", 1), 1, nil))
 	for _, c := range []struct{ save, want uint64 }{{4, 4}, {4, 4}, {2, 4}, {0, 4}, {10, 10}, {9, 10}} {
 		f.saveCursor("d1", c.save)
 		f.wantCursor("d1", c.want)
@@ -89,7 +89,7 @@ func testCursor(f *fixture) {
 		}
 		f.wantCursor("d2", 0)
 	}
-	f.must(f.DeleteDrain(f.ctx, "a", "d1"))
+	f.must(f.DeleteDrain(f.ctx, "a", "d1", nil))
 	gone, err := f.SaveProgress(f.ctx, []auditdrain.Progress{at("d1", 10), at("d2", 7), at("none", 99)})
 	f.must(err)
 	if d := gocmp.Diff([]string{"d1", "none"}, gone); d != "" {
@@ -121,8 +121,8 @@ func sample(number uint64) auditdrain.Attempt {
 
 func testAttempts(f *fixture) {
 	f.createTeams("a")
-	f.must(f.CreateDrain(f.ctx, drain("d1", "a", 1), 1))
-	f.must(f.CreateDrain(f.ctx, drain("d", "a", 1), 1)) // names that a careless key encoding would mix up
+	f.must(f.CreateDrain(f.ctx, drain("d1", "a", 1), 1, nil))
+	f.must(f.CreateDrain(f.ctx, drain("d", "a", 1), 1, nil)) // names that a careless key encoding would mix up
 	want := func(drainID string, want ...auditdrain.Attempt) {
 		f.Helper()
 		got, err := f.Attempts(f.ctx, drainID)
@@ -167,11 +167,11 @@ func testAttempts(f *fixture) {
 
 	_, err := f.Attempts(f.ctx, "none")
 	f.wantCode(err, auditdrain.CodeNotFound)
-	f.must(f.DeleteDrain(f.ctx, "a", "d"))
+	f.must(f.DeleteDrain(f.ctx, "a", "d", nil))
 	want("d1", kept...)
-	f.must(f.DeleteDrain(f.ctx, "a", "d1"))
+	f.must(f.DeleteDrain(f.ctx, "a", "d1", nil))
 	_, err = f.Attempts(f.ctx, "d1")
 	f.wantCode(err, auditdrain.CodeNotFound)
-	f.must(f.CreateDrain(f.ctx, drain("d1", "a", 1), 1)) // the same ID again: nothing is left
+	f.must(f.CreateDrain(f.ctx, drain("d1", "a", 1), 1, nil)) // the same ID again: nothing is left
 	want("d1")
 }

@@ -77,9 +77,9 @@ func testRetainTime(f *fixture) {
 func testRetainCursors(f *fixture) {
 	f.createTeams("a", "b")
 	f.append(batch("a", events("1", "2", "3", "4", "5")...), batch("b", events("1", "2")...))
-	f.must(f.CreateDrain(f.ctx, drain("d1", "a", 1), 1))
-	f.must(f.CreateDrain(f.ctx, drain("d2", "a", 1), 1))
-	disabled, err := f.UpdateDrain(f.ctx, "a", "d2", func(d *auditdrain.Drain) error { d.Status = auditdrain.StatusDisabled; return nil })
+	f.must(f.CreateDrain(f.ctx, drain("d1", "a", 1), 1, nil))
+	f.must(f.CreateDrain(f.ctx, drain("d2", "a", 1), 1, nil))
+	disabled, err := f.UpdateDrain(f.ctx, "a", "d2", func(d *auditdrain.Drain) error { d.Status = auditdrain.StatusDisabled; return nil }, nil)
 	f.must(err)
 
 	f.retain(0, 2) // b has no drains
@@ -91,13 +91,13 @@ func testRetainCursors(f *fixture) {
 	f.wantIDs("a", 3, "3", "4", "5")
 	f.reopen()
 	f.retain(0, 0)
-	f.must(f.DeleteDrain(f.ctx, "a", disabled.ID))
-	f.must(f.CreateDrain(f.ctx, drain("d3", "a", 1), 1)) // begins with what is left
+	f.must(f.DeleteDrain(f.ctx, "a", disabled.ID, nil))
+	f.must(f.CreateDrain(f.ctx, drain("d3", "a", 1), 1, nil)) // begins with what is left
 	f.wantCursor("d3", 2)
 	f.retain(0, 0)
 	f.saveCursor("d3", 4)
 	f.retain(0, 2)
-	f.must(f.DeleteDrain(f.ctx, "a", "d3"))
+	f.must(f.DeleteDrain(f.ctx, "a", "d3", nil))
 	f.retain(0, 1)
 	f.wantIDs("a", 1)
 	f.wantLast("a", 5)
@@ -108,12 +108,12 @@ func testRetainCursors(f *fixture) {
 func testRetainReplay(f *fixture) {
 	f.createTeams("a")
 	f.append(batch("a", numbered("e", 10)...))
-	f.must(f.CreateDrain(f.ctx, drain("d1", "a", 1), 1))
-	f.must(f.CreateDrain(f.ctx, drain("d2", "a", 1), 1))
+	f.must(f.CreateDrain(f.ctx, drain("d1", "a", 1), 1, nil))
+	f.must(f.CreateDrain(f.ctx, drain("d2", "a", 1), 1, nil))
 	order := auditdrain.ReplayOrder{ID: "rpl_1", From: 0, To: f.time.Add(time.Hour).UnixMilli()}
 	f.saveCursor("d1", 8)
 	f.saveCursor("d2", 10)
-	if got, err := f.StartReplay(f.ctx, "d1", order); err != nil || got.LastSeq != 8 {
+	if got, err := f.StartReplay(f.ctx, "d1", order, nil); err != nil || got.LastSeq != 8 {
 		f.Fatalf("replay %+v, %v", got, err)
 	}
 	f.saveCursor("d1", 10)
@@ -124,7 +124,7 @@ func testRetainReplay(f *fixture) {
 	f.reopen()
 	f.retain(0, 0)
 	f.wantIDs("a", 4, "e3", "e4", "e5", "e6", "e7", "e8", "e9")
-	_, err := f.CancelReplay(f.ctx, "d1")
+	_, err := f.CancelReplay(f.ctx, "d1", nil)
 	f.must(err)
 	f.reopen()
 	f.retain(0, 7)
@@ -133,7 +133,7 @@ func testRetainReplay(f *fixture) {
 	f.saveCursor("d1", 14)
 	f.saveCursor("d2", 14)
 	order.ID = "rpl_2"
-	if got, err := f.StartReplay(f.ctx, "d1", order); err != nil || got.FirstSeq != 11 || got.LastSeq != 14 {
+	if got, err := f.StartReplay(f.ctx, "d1", order, nil); err != nil || got.FirstSeq != 11 || got.LastSeq != 14 {
 		f.Fatalf("replay of what is kept: %+v, %v", got, err)
 	}
 	f.retain(0, 0)
@@ -146,7 +146,7 @@ func testRetainReplay(f *fixture) {
 	f.save(auditdrain.Progress{State: state})
 	f.append(batch("a", numbered("g", 2)...))
 	order.ID, order.To = "rpl_3", 1
-	if got, err := f.StartReplay(f.ctx, "d1", order); err != nil || got.LastSeq+1 != got.FirstSeq {
+	if got, err := f.StartReplay(f.ctx, "d1", order, nil); err != nil || got.LastSeq+1 != got.FirstSeq {
 		f.Fatalf("replay of nothing: %+v, %v", got, err)
 	}
 	f.saveCursor("d1", 16)
@@ -160,7 +160,7 @@ func testRetainReplay(f *fixture) {
 func testRemovedIDs(f *fixture) {
 	f.createTeams("a", "b")
 	f.append(batch("b", events("1", "2")...))
-	f.must(f.CreateDrain(f.ctx, drain("d1", "a", 1), 0))
+	f.must(f.CreateDrain(f.ctx, drain("d1", "a", 1), 0, nil))
 	const n = 3000
 	all := numbered("e", n)
 	f.append(batch("a", all...))
@@ -176,7 +176,7 @@ func testRemovedIDs(f *fixture) {
 			f.Fatalf("%d events are left, want %d", len(got), n-c.cursor)
 		}
 		f.reopen()
-		if _, err := f.SkipEvent(f.ctx, "d1", skipOf(all[c.cursor-1].ID, 1)); true {
+		if _, err := f.SkipEvent(f.ctx, "d1", skipOf(all[c.cursor-1].ID, 1), nil); true {
 			f.wantCode(err, auditdrain.CodeNotFound)
 		}
 		f.wantResults(f.append(batch("a", all[c.cursor:]...)), auditdrain.BatchResult{Duplicates: int(n - c.cursor)})
@@ -199,7 +199,7 @@ func testRemovedIDs(f *fixture) {
 // Events come, are delivered and removed at the same time; IDs come back.
 func testRetainConcurrent(f *fixture) {
 	f.createTeams("a")
-	f.must(f.CreateDrain(f.ctx, drain("d1", "a", 1), 0))
+	f.must(f.CreateDrain(f.ctx, drain("d1", "a", 1), 0, nil))
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() { // delivers

@@ -19,6 +19,7 @@ type Store interface {
 	Events
 	Catalog
 	Sessions
+	Activities
 	Drains
 	Delivery
 	Instructions
@@ -36,13 +37,24 @@ type Events interface {
 
 // Catalog is what is tested of teams and tokens.
 type Catalog interface {
-	CreateTeam(ctx context.Context, t auditdrain.Team) error
+	CreateTeam(ctx context.Context, t auditdrain.Team, act *auditdrain.Activity) error
 	Team(ctx context.Context, idOrSlug string) (auditdrain.Team, error)
 	Teams(ctx context.Context) ([]auditdrain.Team, error)
-	CreateToken(ctx context.Context, t auditdrain.Token) error
+	UpdateTeam(ctx context.Context, id string, update func(*auditdrain.Team) error, act *auditdrain.Activity) (auditdrain.Team, error)
+	CreateToken(ctx context.Context, t auditdrain.Token, act *auditdrain.Activity) error
 	TokenByHash(ctx context.Context, h auditdrain.TokenHash) (auditdrain.Token, error)
 	Tokens(ctx context.Context, teamID string) ([]auditdrain.Token, error)
-	DeleteToken(ctx context.Context, teamID, id string) error
+	DeleteToken(ctx context.Context, teamID, id string, act *auditdrain.Activity) error
+}
+
+// Activities is what is tested of the record of who did what.
+type Activities interface {
+	Record(ctx context.Context, act *auditdrain.Activity) error
+	Recorded() <-chan struct{}
+	Activities(ctx context.Context, q auditdrain.ActivityQuery) ([]auditdrain.Activity, error)
+	ActivitiesAfter(ctx context.Context, after uint64, limit int) ([]auditdrain.Activity, error)
+	Forwarded(ctx context.Context) (uint64, error)
+	SaveForwarded(ctx context.Context, number uint64) error
 }
 
 // Sessions is what is tested of sessions and portal links.
@@ -58,11 +70,11 @@ type Sessions interface {
 
 // Drains is what is tested of drains.
 type Drains interface {
-	CreateDrain(ctx context.Context, d auditdrain.Drain, startFrom int64) error
+	CreateDrain(ctx context.Context, d auditdrain.Drain, startFrom int64, act *auditdrain.Activity) error
 	Drains(ctx context.Context, query auditdrain.DrainQuery) ([]auditdrain.Drain, error)
 	FindDrains(ctx context.Context, search auditdrain.DrainSearch) (found []auditdrain.Drain, matches int, counts auditdrain.DrainCounts, err error)
-	UpdateDrain(ctx context.Context, teamID, id string, update func(*auditdrain.Drain) error) (auditdrain.Drain, error)
-	DeleteDrain(ctx context.Context, teamID, id string) error
+	UpdateDrain(ctx context.Context, teamID, id string, update func(*auditdrain.Drain) error, act *auditdrain.Activity) (auditdrain.Drain, error)
+	DeleteDrain(ctx context.Context, teamID, id string, act *auditdrain.Activity) error
 }
 
 // Delivery is what is tested of what delivery keeps.
@@ -75,11 +87,11 @@ type Delivery interface {
 // Instructions is what is tested of what people tell delivery to do.
 type Instructions interface {
 	Instructions(ctx context.Context, drainID string) (auditdrain.Instructions, error)
-	SkipEvent(ctx context.Context, drainID string, skip auditdrain.Skip) (auditdrain.Skip, error)
-	SkipBacklog(ctx context.Context, drainID string, skip auditdrain.Skip) (auditdrain.Skip, error)
+	SkipEvent(ctx context.Context, drainID string, skip auditdrain.Skip, act *auditdrain.Activity) (auditdrain.Skip, error)
+	SkipBacklog(ctx context.Context, drainID string, skip auditdrain.Skip, act *auditdrain.Activity) (auditdrain.Skip, error)
 	Skips(ctx context.Context, drainID string) ([]auditdrain.Skip, error)
-	StartReplay(ctx context.Context, drainID string, order auditdrain.ReplayOrder) (auditdrain.ReplayOrder, error)
-	CancelReplay(ctx context.Context, drainID string) (auditdrain.ReplayOrder, error)
+	StartReplay(ctx context.Context, drainID string, order auditdrain.ReplayOrder, act *auditdrain.Activity) (auditdrain.ReplayOrder, error)
+	CancelReplay(ctx context.Context, drainID string, act *auditdrain.Activity) (auditdrain.ReplayOrder, error)
 }
 
 // Place is where one store keeps its data.
@@ -109,10 +121,16 @@ func Run(t *testing.T, newPlace func(t *testing.T) Place) {
 		{"concurrent resends", testConcurrentResends},
 		{"cancelled context", testCancelled},
 		{"teams", testTeams},
+		{"update team", testUpdateTeam},
 		{"tokens", testTokens},
 		{"sessions", testSessions},
 		{"portal links", testPortalLinks},
 		{"expired sessions and links", testDeleteExpired},
+		{"activities", testActivities},
+		{"activities of every change", testEveryChange},
+		{"no change, no activity", testNoActivity},
+		{"activities at once", testActivitiesAtOnce},
+		{"forwarded activities", testForwarded},
 		{"drains", testDrains},
 		{"drain limit", testDrainLimit},
 		{"update drain", testUpdateDrain},

@@ -72,10 +72,10 @@ func startLoop(t *testing.T, c *s3.Client, d auditdrain.Drain) *loop {
 		want:     map[string]string{},
 		outcomes: make(chan error, 10_000),
 	}
-	if err := store.CreateTeam(t.Context(), auditdrain.Team{ID: d.TeamID, Slug: "demo", Name: "Demo", CreatedAt: 1}); err != nil {
+	if err := store.CreateTeam(t.Context(), auditdrain.Team{ID: d.TeamID, Slug: "demo", Name: "Demo", CreatedAt: 1}, nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := store.CreateDrain(t.Context(), l.drain, 0); err != nil {
+	if err := store.CreateDrain(t.Context(), l.drain, 0, nil); err != nil {
 		t.Fatal(err)
 	}
 	l.deliverer = deliver.New(store, store, func(d auditdrain.Drain, unconditional bool) (deliver.Destination, error) {
