@@ -37,6 +37,8 @@ func (s *Server) serveLive(feed liveFeed) http.Handler {
 			return
 		}
 		stream := http.NewResponseController(w)
+		// The server's limit on reading a request would end the stream.
+		_ = stream.SetReadDeadline(time.Time{})
 		w.Header().Set("Content-Type", "text/event-stream")
 		w.Header().Set("X-Accel-Buffering", "no") // for proxies: send at once
 		shown := map[string]template.HTML{}
