@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -39,6 +41,7 @@ func trimEvery(retain time.Duration) time.Duration {
 // settings are what serve can be told.
 type settings struct {
 	listen          string
+	publicURL       string
 	data            string
 	namespace       string
 	writerRoleARN   string
@@ -79,6 +82,7 @@ needs AUDITDRAIN_NOTIFY_SECRET: whsec_ and the output of openssl rand -base64 32
 	}
 	f := cmd.Flags()
 	f.StringVar(&set.listen, "listen", "127.0.0.1:8080", "`address` to listen on; put TLS in front of any that is not loopback")
+	f.StringVar(&set.publicURL, "public-url", "", "`URL` where people reach the pages, which portal links begin with, such as https://audit.example.com; default: http:// and the address listened on")
 	f.StringVar(&set.data, "data", "./auditdrain-data", "`folder` of the embedded store")
 	f.StringVar(&set.namespace, "namespace", string(auditdrain.DefaultNamespace), "beginning of schema `name` and external IDs")
 	f.StringVar(&set.writerRoleARN, "writer-role-arn", "", "`ARN` of the role that customers' trust policies name, assumed first; without it, customers trust what the service runs as")
@@ -114,6 +118,9 @@ func (set settings) validate() error {
 	if err := auditdrain.Namespace(set.namespace).Validate(); err != nil {
 		return usagef("--%w", err)
 	}
+	if set.publicURL != "" && !validPublicURL(set.publicURL) {
+		return usagef("--public-url: %q is not allowed: use http:// or https:// and a host, without a path, such as https://audit.example.com", set.publicURL)
+	}
 	if _, ok := auditdrain.ParseRoleARN(set.writerRoleARN); set.writerRoleARN != "" && !ok {
 		return usagef("--writer-role-arn: %q is not an IAM role ARN, such as arn:aws:iam::123456789012:role/auditdrain-writer", set.writerRoleARN)
 	}
@@ -145,6 +152,14 @@ func (set settings) validate() error {
 		return validDebugListen(set.debugListen)
 	}
 	return nil
+}
+
+// validPublicURL reports whether s is the root of a web server: pages have
+// absolute paths, and so must be there.
+func validPublicURL(s string) bool {
+	u, err := url.Parse(s)
+	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != "" &&
+		(*u == url.URL{Scheme: u.Scheme, Host: u.Host} || *u == url.URL{Scheme: u.Scheme, Host: u.Host, Path: "/"})
 }
 
 // serve runs the service until ctx ends, and returns nil if that was orderly.
@@ -197,7 +212,7 @@ func serve(ctx context.Context, set settings, log *slog.Logger, started func(*in
 		STSTimeout:    set.stsTimeout,
 	})
 	defer client.Close()
-	in, err := newInstance(set, "http://"+listener.Addr().String(), log, store, client, operator, notifySecrets)
+	in, err := newInstance(set, listener.Addr().String(), log, store, client, operator, notifySecrets)
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
@@ -245,8 +260,8 @@ type instance struct {
 	url       string
 }
 
-func newInstance(set settings, url string, log *slog.Logger, store *pebblestore.Store, client *s3.Client, operator auditdrain.TokenHash, notifySecrets [][]byte) (*instance, error) {
-	in := &instance{settings: set, log: log, store: store, aws: client, url: url, registry: prometheus.NewRegistry()}
+func newInstance(set settings, address string, log *slog.Logger, store *pebblestore.Store, client *s3.Client, operator auditdrain.TokenHash, notifySecrets [][]byte) (*instance, error) {
+	in := &instance{settings: set, log: log, store: store, aws: client, url: "http://" + address, registry: prometheus.NewRegistry()}
 	open := func(d auditdrain.Drain, unconditional bool) (deliver.Destination, error) {
 		return client.Open(d, s3.Options{Unconditional: unconditional})
 	}
@@ -270,6 +285,7 @@ func newInstance(set settings, url string, log *slog.Logger, store *pebblestore.
 		in.registry.MustRegister(in.notifier.Collectors()...)
 	}
 	in.registry.MustRegister(deliver.NewBacklog(store, set.perDrainMetrics))
+	publicURL := cmp.Or(set.publicURL, in.url)
 	in.api = api.New(api.Config{
 		Namespace:         auditdrain.Namespace(set.namespace),
 		OperatorToken:     operator,
@@ -281,12 +297,15 @@ func newInstance(set settings, url string, log *slog.Logger, store *pebblestore.
 		Skips:             store,
 		Replays:           store,
 		Attempts:          store,
+		Links:             store,
+		Activities:        store,
 		Events:            in.committer,
 		Tester:            diagnose.Tester{AWS: client, Explainer: explainer, RefuseUnsafe: set.unsafeRoles == "refuse"},
 		Deliverer:         in.deliverer,
 		RefuseUnsafeRoles: set.unsafeRoles == "refuse",
 		Writer:            client,
 		SetupTemplateURL:  set.templateURL,
+		PublicURL:         publicURL,
 		PartitionOf:       s3.PartitionOf,
 		Ready:             store.Check,
 		Admit:             store.Admit,
@@ -298,7 +317,7 @@ func newInstance(set settings, url string, log *slog.Logger, store *pebblestore.
 	in.mux.Handle("/", in.api.Handler())
 	var err error
 	in.web, err = web.New(web.Config{
-		API: in.api, Sessions: store, Links: store, PublicURL: url, Log: log, Version: buildVersion(),
+		API: in.api, Sessions: store, Links: store, PublicURL: publicURL, Log: log, Version: buildVersion(),
 	})
 	if err != nil {
 		return nil, err

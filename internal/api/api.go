@@ -32,6 +32,8 @@ type TeamStore interface {
 	CreateTeam(ctx context.Context, t auditdrain.Team, act *auditdrain.Activity) error
 	Team(ctx context.Context, idOrSlug string) (auditdrain.Team, error)
 	Teams(ctx context.Context) ([]auditdrain.Team, error)
+	// UpdateTeam's update may fill in act.
+	UpdateTeam(ctx context.Context, id string, update func(*auditdrain.Team) error, act *auditdrain.Activity) (auditdrain.Team, error)
 }
 
 // TokenStore keeps tokens, by hash.
@@ -44,12 +46,28 @@ type TokenStore interface {
 	DeleteToken(ctx context.Context, teamID, id string, act *auditdrain.Activity) error
 }
 
+// LinkStore keeps portal links, by hash.
+type LinkStore interface {
+	CreatePortalLink(ctx context.Context, l auditdrain.PortalLink, act *auditdrain.Activity) error
+}
+
+// ActivityStore keeps who did what. Methods of other stores that change
+// something take an activity too, and keep it in the same commit; one without
+// an action they do not keep.
+type ActivityStore interface {
+	// Record keeps what changes nothing that is stored.
+	Record(ctx context.Context, act *auditdrain.Activity) error
+	// Activities returns the latest first.
+	Activities(ctx context.Context, q auditdrain.ActivityQuery) ([]auditdrain.Activity, error)
+}
+
 // DrainStore keeps drains.
 type DrainStore interface {
 	// CreateDrain also sets the cursor: behind the events accepted before
 	// startFrom, or before now if that is 0.
 	CreateDrain(ctx context.Context, d auditdrain.Drain, startFrom int64, act *auditdrain.Activity) error
 	Drains(ctx context.Context, q auditdrain.DrainQuery) ([]auditdrain.Drain, error)
+	// UpdateDrain's update may fill in act.
 	UpdateDrain(ctx context.Context, teamID, id string, update func(*auditdrain.Drain) error, act *auditdrain.Activity) (auditdrain.Drain, error)
 	DeleteDrain(ctx context.Context, teamID, id string, act *auditdrain.Activity) error
 }
@@ -132,6 +150,8 @@ type Config struct {
 	Skips         SkipStore
 	Replays       ReplayStore
 	Attempts      AttemptStore
+	Links         LinkStore
+	Activities    ActivityStore
 	Events        Committer
 	Tester        Tester
 	// RefuseUnsafeRoles refuses to let a drain deliver through a role that
@@ -142,6 +162,8 @@ type Config struct {
 	// SetupTemplateURL is where the operator has put the CloudFormation
 	// template, or "": the one field that may be missing.
 	SetupTemplateURL string
+	// PublicURL is where people reach the service's pages.
+	PublicURL string
 	// PartitionOf is as for auditdrain.Delivery.Validate.
 	PartitionOf func(region string) (string, bool)
 	// Ready reports why the store cannot take events, if it cannot. It may

@@ -76,6 +76,9 @@ func newService(t *testing.T) *service {
 		Skips:         store,
 		Replays:       store,
 		Attempts:      store,
+		Links:         store,
+		Activities:    store,
+		PublicURL:     "https://audit.example.com/",
 		Events:        committer,
 		Tester:        s,
 		Deliverer:     s,
@@ -236,6 +239,9 @@ func TestAccess(t *testing.T) {
 		{"GET", "/v2/teams/team_a", "", []int{ok, ok, ok, ok, forbidden, forbidden, forbidden, noToken, noToken, noToken}},
 		{"GET", "/v1/teams", "", []int{ok, forbidden, forbidden, forbidden, forbidden, forbidden, forbidden, noToken, noToken, noToken}},
 		{"POST", "/v1/teams", `{"slug":"new","name":"New"}`, []int{ok, forbidden, forbidden, forbidden, forbidden, forbidden, forbidden, noToken, noToken, noToken}},
+		{"PATCH", "/v1/teams/team_a", `{"hideIpAddresses":true}`, []int{ok, ok, forbidden, forbidden, forbidden, forbidden, forbidden, noToken, noToken, noToken}},
+		{"POST", "/v1/portal-links", `{"teamId":"team_a"}`, []int{ok, forbidden, forbidden, forbidden, forbidden, forbidden, forbidden, noToken, noToken, noToken}},
+		{"GET", "/v1/activity?teamId=team_a", "", []int{ok, ok, ok, forbidden, forbidden, forbidden, forbidden, noToken, noToken, noToken}},
 		{"GET", "/v1/tokens?teamId=team_a", "", []int{ok, ok, forbidden, forbidden, forbidden, forbidden, forbidden, noToken, noToken, noToken}},
 		{"POST", "/v1/tokens?teamId=team_a", `{"name":"x","role":"viewer"}`, []int{ok, ok, forbidden, forbidden, forbidden, forbidden, forbidden, noToken, noToken, noToken}},
 		{"DELETE", "/v1/tokens/{token}?teamId=team_a", "", []int{gone, gone, forbidden, forbidden, forbidden, forbidden, forbidden, noToken, noToken, noToken}},
@@ -246,7 +252,7 @@ func TestAccess(t *testing.T) {
 	}
 	covered := map[string]bool{}
 	for _, row := range rows {
-		pattern := strings.NewReplacer("{drain}", "{id}", "{token}", "{id}", "/v2/teams/team_a", "/v2/teams/{idOrSlug}").Replace(row.path)
+		pattern := strings.NewReplacer("{drain}", "{id}", "{token}", "{id}", "/teams/team_a", "/teams/{idOrSlug}").Replace(row.path)
 		pattern, _, _ = strings.Cut(pattern, "?")
 		covered[row.method+" "+pattern] = true
 		for i, column := range columns {

@@ -138,7 +138,8 @@ func (s *Server) createDrain(c *call) (any, error) {
 	if err := s.safeRole(c.Context(), d); err != nil {
 		return nil, err
 	}
-	if err := s.Drains.CreateDrain(c.Context(), d, in.StartFrom, nil); err != nil {
+	act := c.didToDrain(auditdrain.ActionDrainCreated, d, drainChanges(auditdrain.Drain{}, d)...)
+	if err := s.Drains.CreateDrain(c.Context(), d, in.StartFrom, act); err != nil {
 		return nil, err
 	}
 	s.Deliverer.Changed(d.ID)
@@ -187,10 +188,11 @@ func (s *Server) updateDrain(c *call) (any, error) {
 	if in.ResumeFrom != nil {
 		// Before it is enabled, or the backlog would begin to flow. If it
 		// cannot be enabled, what was given up is on record all the same.
-		if givenUp, err = s.skipBacklog(c, old.ID); err != nil {
+		if givenUp, err = s.skipBacklog(c, old); err != nil {
 			return nil, err
 		}
 	}
+	act := c.didToDrain("", old)
 	d, err := s.Drains.UpdateDrain(c.Context(), old.TeamID, old.ID, func(d *auditdrain.Drain) error {
 		before := *d
 		if err := s.patch(d, in, c.token); err != nil {
@@ -199,8 +201,11 @@ func (s *Server) updateDrain(c *call) (any, error) {
 		if s.RefuseUnsafeRoles && startsWith(before, *d) && d.Delivery.RoleARN != checked {
 			return auditdrain.Errorf(auditdrain.CodeConflict, "drain %q was changed meanwhile: try again", d.ID)
 		}
+		act.TargetName = d.Name
+		act.Changes = drainChanges(before, *d)
+		act.Action = drainAction(before, *d, act.Changes)
 		return nil
-	}, nil)
+	}, act)
 	if err != nil {
 		return nil, err
 	}
@@ -269,7 +274,7 @@ func (s *Server) deleteDrain(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.Drains.DeleteDrain(c.Context(), d.TeamID, d.ID, nil); err != nil {
+	if err := s.Drains.DeleteDrain(c.Context(), d.TeamID, d.ID, c.didToDrain(auditdrain.ActionDrainDeleted, d)); err != nil {
 		return nil, err
 	}
 	s.Deliverer.Changed(d.ID)

@@ -34,6 +34,10 @@ type actorDoc struct {
 }
 
 func (s *Server) postEvents(c *call) (any, error) {
+	if c.team.ID == auditdrain.SystemTeam {
+		discardBody(c)
+		return nil, errSystemEvents
+	}
 	if err := s.admit(); err != nil {
 		discardBody(c)
 		return nil, err

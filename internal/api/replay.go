@@ -22,13 +22,14 @@ func (s *Server) startReplay(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	act := c.didToDrain(auditdrain.ActionReplayStarted, d, set("from", moment(in.From)), set("to", moment(in.To)))
 	order, err := s.Replays.StartReplay(c.Context(), d.ID, auditdrain.ReplayOrder{
 		ID:        auditdrain.NewID("rpl_"),
 		From:      in.From,
 		To:        in.To,
 		CreatedAt: now.UnixMilli(),
 		By:        c.token.ID,
-	}, nil)
+	}, act)
 	if err != nil {
 		return nil, err
 	}
@@ -45,7 +46,7 @@ func (s *Server) cancelReplay(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	order, err := s.Replays.CancelReplay(c.Context(), d.ID, nil)
+	order, err := s.Replays.CancelReplay(c.Context(), d.ID, c.didToDrain(auditdrain.ActionReplayCancelled, d))
 	if err != nil {
 		return nil, err
 	}

@@ -112,6 +112,16 @@ func (s *Server) routes() []route {
 			summary: "Create a team. The external ID that its roles must require is derived from its id.",
 			in:      auditdrain.TeamInput{}, out: auditdrain.Team{}, handle: s.createTeam},
 
+		{method: "PATCH", path: "/v1/teams/{idOrSlug}", team: theTeam, roles: owners,
+			summary: "Change a team; what is absent stays. hideIpAddresses leaves ipAddress out of what the team's drains write from now on. The name is the operator's to change.",
+			in:      auditdrain.TeamPatch{}, out: auditdrain.Team{}, handle: s.updateTeam},
+		{method: "POST", path: "/v1/portal-links", roles: operators,
+			summary: "Make a link that lets one person in to the pages of one team, once, without a token. Its URL is shown this once.",
+			in:      auditdrain.PortalLinkInput{}, out: auditdrain.NewPortalLink{}, handle: s.createPortalLink},
+		{method: "GET", path: "/v1/activity", team: optionalTeam, roles: readers, query: activityParams,
+			summary: "List who did what to the team's drains, tokens and settings, the latest first; without a team, an operator gets all. It is kept for ever, and each entry is also an event of team " + auditdrain.SystemTeam + ".",
+			out:     auditdrain.ActivityList{}, handle: s.listActivity},
+
 		{method: "GET", path: "/v1/tokens", team: optionalTeam, roles: owners,
 			summary: "List the team's tokens; without a team, an operator gets all.",
 			out:     auditdrain.TokenList{}, handle: s.listTokens},

@@ -30,12 +30,13 @@ func (s *Server) skipEvent(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	act := c.didToDrain(auditdrain.ActionEventSkipped, d, set("eventId", in.EventID), set("reason", in.Reason))
 	skip, err := s.Skips.SkipEvent(c.Context(), d.ID, auditdrain.Skip{
 		EventID: in.EventID,
 		Reason:  in.Reason,
 		By:      c.token.ID,
 		At:      time.Now().UnixMilli(),
-	}, nil)
+	}, act)
 	if err != nil {
 		return nil, err
 	}
@@ -46,15 +47,15 @@ func (s *Server) skipEvent(c *call) (any, error) {
 
 // skipBacklog gives up what a drain has not delivered, and returns the record
 // of that, or nil if there was nothing.
-func (s *Server) skipBacklog(c *call, drainID string) (*auditdrain.Skip, error) {
-	skip, err := s.Skips.SkipBacklog(c.Context(), drainID, auditdrain.Skip{
+func (s *Server) skipBacklog(c *call, d auditdrain.Drain) (*auditdrain.Skip, error) {
+	skip, err := s.Skips.SkipBacklog(c.Context(), d.ID, auditdrain.Skip{
 		Reason: "resumed from now",
 		By:     c.token.ID,
 		At:     time.Now().UnixMilli(),
-	}, nil)
+	}, c.didToDrain(auditdrain.ActionBacklogGivenUp, d, set("reason", "resumed from now")))
 	if err != nil || skip == (auditdrain.Skip{}) {
 		return nil, err
 	}
-	s.Log.Warn("backlog was given up", "drain", drainID, "events", skip.Events(), "by", skip.By, "reason", skip.Reason)
+	s.Log.Warn("backlog was given up", "drain", d.ID, "events", skip.Events(), "by", skip.By, "reason", skip.Reason)
 	return &skip, nil
 }

@@ -1,6 +1,8 @@
 package api
 
 import (
+	"slices"
+	"strconv"
 	"time"
 
 	"github.com/auditdrain/auditdrain"
@@ -28,10 +30,49 @@ func (s *Server) createTeam(c *call) (any, error) {
 	if err := team.Validate(); err != nil {
 		return nil, err
 	}
-	if err := s.Teams.CreateTeam(c.Context(), team, nil); err != nil {
+	act := c.did(auditdrain.ActionTeamCreated, team.ID, team.ID, team.Name, set("slug", team.Slug))
+	if err := s.Teams.CreateTeam(c.Context(), team, act); err != nil {
 		return nil, err
 	}
 	return team, nil
+}
+
+func (s *Server) updateTeam(c *call) (any, error) {
+	var in auditdrain.TeamPatch
+	if err := readJSON(c, &in); err != nil {
+		return nil, err
+	}
+	if in.Name != nil && c.token.Role != auditdrain.RoleOperator {
+		return nil, auditdrain.Errorf(auditdrain.CodeForbidden, "name: a team's name is the operator's to change")
+	}
+	act := c.did("", c.team.ID, c.team.ID, "")
+	team, err := s.Teams.UpdateTeam(c.Context(), c.team.ID, func(t *auditdrain.Team) error {
+		before := *t
+		if in.Name != nil {
+			t.Name = *in.Name
+		}
+		if in.HideIPAddresses != nil {
+			t.HideIPAddresses = *in.HideIPAddresses
+		}
+		if err := t.Validate(); err != nil {
+			return err
+		}
+		var made changes
+		made.add("name", before.Name, t.Name)
+		made.add("hideIpAddresses", strconv.FormatBool(before.HideIPAddresses), strconv.FormatBool(t.HideIPAddresses))
+		if made != nil {
+			act.Action, act.TargetName, act.Changes = auditdrain.ActionTeamUpdated, t.Name, made
+		}
+		return nil
+	}, act)
+	if err != nil || in.HideIPAddresses == nil {
+		return team, err
+	}
+	drains, err := s.Drains.Drains(c.Context(), auditdrain.DrainQuery{TeamID: team.ID})
+	for _, d := range drains {
+		s.Deliverer.Changed(d.ID)
+	}
+	return team, err
 }
 
 func (s *Server) listTokens(c *call) (any, error) {
@@ -86,32 +127,44 @@ func (s *Server) createToken(c *call) (any, error) {
 			return nil, auditdrain.Errorf(auditdrain.CodeForbidden, "expiresAt: a token that ends at %d cannot make one that lives longer", c.token.ExpiresAt)
 		}
 	}
-	if err := s.Tokens.CreateToken(c.Context(), token, nil); err != nil {
+	if token.TeamID == auditdrain.SystemTeam && token.Role == auditdrain.RoleProducer {
+		return nil, errSystemEvents
+	}
+	made := changes{set("role", string(token.Role))}
+	made.add("expiresAt", "", moment(token.ExpiresAt))
+	act := c.did(auditdrain.ActionTokenCreated, token.TeamID, token.ID, token.Name, made...)
+	if err := s.Tokens.CreateToken(c.Context(), token, act); err != nil {
 		return nil, err
 	}
 	return auditdrain.NewToken{Token: token, Value: value}, nil
 }
 
 func (s *Server) deleteToken(c *call) (any, error) {
-	if c.token.Role != auditdrain.RoleOperator {
-		tokens, err := s.Tokens.Tokens(c.Context(), c.team.ID)
-		if err != nil {
-			return nil, err
-		}
-		for _, t := range tokens {
-			if t.ID == c.PathValue("id") && !ownersTokens(t.Role) {
-				// Nor must it be able to silence it.
-				return nil, auditdrain.Errorf(auditdrain.CodeForbidden, "an owner cannot revoke tokens with role %q: ask the operator", t.Role)
-			}
-		}
+	id := c.PathValue("id")
+	tokens, err := s.Tokens.Tokens(c.Context(), c.team.ID)
+	if err != nil {
+		return nil, err
 	}
-	return nil, s.Tokens.DeleteToken(c.Context(), c.team.ID, c.PathValue("id"), nil)
+	i := slices.IndexFunc(tokens, func(t auditdrain.Token) bool { return t.ID == id })
+	if i < 0 {
+		return nil, auditdrain.Errorf(auditdrain.CodeNotFound, "there is no token %q", id)
+	}
+	token := tokens[i]
+	if c.token.Role != auditdrain.RoleOperator && !ownersTokens(token.Role) {
+		// Nor must it be able to silence it.
+		return nil, auditdrain.Errorf(auditdrain.CodeForbidden, "an owner cannot revoke tokens with role %q: ask the operator", token.Role)
+	}
+	return nil, s.Tokens.DeleteToken(c.Context(), c.team.ID, id, c.did(auditdrain.ActionTokenRevoked, token.TeamID, id, token.Name))
 }
 
 // ownersTokens reports whether a team's owners manage tokens of the role.
 func ownersTokens(role auditdrain.Role) bool {
 	return role == auditdrain.RoleOwner || role == auditdrain.RoleViewer
 }
+
+// errSystemEvents keeps the log of what was done to auditdrain from being
+// forged.
+var errSystemEvents = auditdrain.Errorf(auditdrain.CodeForbidden, "team %q is auditdrain's own: nobody else can send its events", auditdrain.SystemTeam)
 
 // notNil makes an empty list [] rather than null.
 func notNil[T any](list []T) []T {

@@ -2,6 +2,7 @@ package api
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -77,6 +78,109 @@ func TestOwnersCannotSilenceProducers(t *testing.T) {
 		body := fmt.Sprintf(`{"name":"x","role":"owner","expiresAt":%d}`, expires)
 		if got := s.do(short.Value, "POST", "/v1/tokens", body); got.status != status {
 			t.Errorf("a token that ends at %d makes one that ends at %d: %d %s, want %d", ends, expires, got.status, got.body, status)
+		}
+	}
+}
+
+func TestPortalLinks(t *testing.T) {
+	s := newService(t)
+	s.team("team_a")
+	now := time.Now()
+	link := must[auditdrain.NewPortalLink](s, "POST", "/v1/portal-links", `{"teamId":"team-a","role":"viewer","userName":"ann@acme.example","validMinutes":10}`)
+	value, ok := strings.CutPrefix(link.URL, "https://audit.example.com/portal/")
+	if !ok || len(value) < 32 {
+		t.Fatalf("URL %q", link.URL)
+	}
+	stored, err := s.store.PortalLink(t.Context(), auditdrain.HashToken(value))
+	if err != nil {
+		t.Fatal(err)
+	}
+	link.Hash = auditdrain.HashToken(value)
+	if stored != link.PortalLink {
+		t.Errorf("stored %+v, answered %+v", stored, link.PortalLink)
+	}
+	if stored.TeamID != "team_a" || stored.Role != auditdrain.RoleViewer || stored.UserName != "ann@acme.example" {
+		t.Errorf("stored %+v", stored)
+	}
+	if valid := time.UnixMilli(stored.ExpiresAt).Sub(now); valid < 9*time.Minute || valid > 11*time.Minute {
+		t.Errorf("valid for %v", valid)
+	}
+	recorded := s.latest(1)[0]
+	if want := fmt.Sprintf(`portal-link-created team_a ann@acme.example role:"">"viewer" expiresAt:"">"%d"`, stored.ExpiresAt); short(recorded) != want || recorded.TargetID != stored.ID {
+		t.Errorf("recorded %+v, want %s", recorded, want)
+	}
+	least := must[auditdrain.NewPortalLink](s, "POST", "/v1/portal-links", `{"teamId":"team_a"}`)
+	if least.Role != auditdrain.RoleOwner || least.UserName != "portal" || least.ExpiresAt-least.CreatedAt != 5*60*1000 {
+		t.Errorf("defaults %+v", least)
+	}
+	for body, field := range map[string]string{
+		`{}`:                                       "teamId",
+		`{"teamId":"team_a","role":"operator"}`:    "role",
+		`{"teamId":"team_a","role":"producer"}`:    "role",
+		`{"teamId":"team_a","userName":"a\u0000"}`: "userName",
+		`{"teamId":"team_a","validMinutes":61}`:    "validMinutes",
+		`{"teamId":"team_a","validMinutes":-1}`:    "validMinutes",
+		`{"teamId":"team_a","valid":1}`:            "valid",
+	} {
+		if got := s.do(operatorToken, "POST", "/v1/portal-links", body); got.status != 400 || !strings.Contains(got.body, `"field":"`+field+`"`) {
+			t.Errorf("%s: %d %s, want 400 that names %s", body, got.status, got.body, field)
+		}
+	}
+}
+
+// Delivery is told of what it has to leave out from now on.
+func TestHideIPAddresses(t *testing.T) {
+	s := newService(t)
+	s.team("team_a")
+	s.team("team_b")
+	want := []string{}
+	for range 2 {
+		want = append(want, must[auditdrain.Drain](s, "POST", "/v1/drains?teamId=team_a", drainBody(goodDelivery)).ID)
+	}
+	must[auditdrain.Drain](s, "POST", "/v1/drains?teamId=team_b", drainBody(goodDelivery))
+	s.changed = nil
+	owner := s.token("team_a", auditdrain.RoleOwner)
+	got := s.do(owner, "PATCH", "/v1/teams/team-a", `{"hideIpAddresses":true}`)
+	if team := decode[auditdrain.Team](t, got.body); got.status != 200 || !team.HideIPAddresses {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+	slices.Sort(want)
+	slices.Sort(s.changed)
+	if !slices.Equal(want, s.changed) {
+		t.Errorf("delivery was told of %v, want %v", s.changed, want)
+	}
+	if team := must[auditdrain.Team](s, "GET", "/v2/teams/team-a", ""); !team.HideIPAddresses {
+		t.Errorf("it is not stored: %+v", team)
+	}
+	if got := s.do(owner, "PATCH", "/v1/teams/team_a", `{"slug":"x"}`); got.status != 400 || !strings.Contains(got.body, "slug") {
+		t.Errorf("another field: %d %s", got.status, got.body)
+	}
+}
+
+// Nobody forges what was done to auditdrain itself.
+func TestSystemTeamIsClosed(t *testing.T) {
+	s := newService(t)
+	if err := s.store.CreateTeam(t.Context(), auditdrain.Team{ID: auditdrain.SystemTeam, Slug: "auditdrain", Name: "auditdrain itself"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	for path, body := range map[string]string{
+		"/v1/events?teamId=_system":    goodEvent,
+		"/v1/events?teamId=auditdrain": goodEvent,
+		"/v1/tokens":                   `{"name":"x","role":"producer","teamId":"auditdrain"}`,
+	} {
+		if got := s.do(operatorToken, "POST", path, body); got.status != 403 {
+			t.Errorf("POST %s %s: %d %s, want 403", path, body, got.status, got.body)
+		}
+	}
+	if got := s.do(operatorToken, "POST", "/v1/teams", `{"id":"_system","slug":"x","name":"x"}`); got.status != 409 {
+		t.Errorf("a team with its ID: %d %s, want 409", got.status, got.body)
+	}
+	for path, body := range map[string]string{
+		"/v1/tokens":                `{"name":"x","role":"owner","teamId":"_system"}`,
+		"/v1/drains?teamId=_system": drainBody(goodDelivery),
+	} {
+		if got := s.do(operatorToken, "POST", path, body); got.status != 200 {
+			t.Errorf("POST %s %s: %d %s, want 200", path, body, got.status, got.body)
 		}
 	}
 }

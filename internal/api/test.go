@@ -56,7 +56,19 @@ func (s *Server) test(c *call, d auditdrain.Drain) (auditdrain.DrainTestResult, 
 	if err != nil {
 		return auditdrain.DrainTestResult{}, err
 	}
-	return s.Tester.Test(c.Context(), d, event)
+	result, err := s.Tester.Test(c.Context(), d, event)
+	if err != nil {
+		return result, err
+	}
+	outcome := "passed"
+	if result.Status != "" {
+		outcome = "failed"
+	}
+	made := []auditdrain.ActivityChange{set("result", outcome)}
+	if d.ID == "" { // then this is all that tells what was tested
+		made = append(made, deliveryChanges(auditdrain.Delivery{}, d.Delivery)...)
+	}
+	return result, s.Activities.Record(c.Context(), c.didToDrain(auditdrain.ActionDrainTested, d, made...))
 }
 
 // safeRole refuses to let a drain deliver through a role that others than its

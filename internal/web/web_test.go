@@ -60,6 +60,7 @@ func newSite(t *testing.T) *site {
 		Namespace:     auditdrain.DefaultNamespace,
 		OperatorToken: auditdrain.HashToken(operatorToken),
 		Teams:         store, Tokens: store, Drains: store, Progress: store, Skips: store, Replays: store, Attempts: store,
+		Links: store, Activities: store, PublicURL: server.URL,
 		Events:      committer,
 		Tester:      noTester{},
 		Deliverer:   noDeliverer{},
