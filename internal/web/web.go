@@ -177,8 +177,7 @@ func (s *Server) memberPages() map[string]handler {
 	return map[string]handler{
 		"GET /{$}":                          s.home,
 		"POST /logout":                      s.logOut,
-		"GET /drains":                       s.drainList,
-		"GET /drains/{id}":                  s.showDrain,
+		"GET /drains":                       s.drainsPage,
 		"GET /activity":                     s.activityList,
 		"GET /settings":                     s.settings,
 		"POST /settings":                    s.saveSettings,
@@ -190,10 +189,7 @@ func (s *Server) memberPages() map[string]handler {
 
 // liveFeeds are what pages that are open are kept up to date with.
 func (s *Server) liveFeeds() map[string]liveFeed {
-	return map[string]liveFeed{
-		"GET /drains/live":      s.liveDrains,
-		"GET /drains/{id}/live": s.liveDrain,
-	}
+	return map[string]liveFeed{}
 }
 
 func (s *Server) home(*visit) (reply, error) { return redirect("/drains"), nil }

@@ -59,7 +59,7 @@ func newSite(t *testing.T) *site {
 	rest := api.New(api.Config{
 		Namespace:     auditdrain.DefaultNamespace,
 		OperatorToken: auditdrain.HashToken(operatorToken),
-		Teams:         store, Tokens: store, Drains: store, Finder: store, Progress: store, Skips: store, Replays: store, Attempts: store,
+		Teams:         store, Tokens: store, Drains: store, Progress: store, Skips: store, Replays: store, Attempts: store,
 		Links: store, Activities: store, PublicURL: server.URL,
 		Events:      committer,
 		Tester:      noTester{},
