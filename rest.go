@@ -77,12 +77,14 @@ const MaxPage = 200
 type DrainTestInput struct {
 	Schemas  map[string]SchemaVersion `json:"schemas"`
 	Delivery *Delivery                `json:"delivery"`
+	// Details has a success answered with all of a DrainTestResult.
+	Details bool `json:"details,omitempty"`
 }
 
 // DrainTestResult is what a test delivery came to. After a success of
-// POST /v1/drains/test all of it is empty, as clients expect, except for
-// RoleCheck if the role is unsafe; POST /v1/drains/{id}/test also tells Key,
-// Duration and the rest.
+// POST /v1/drains/test without Details all of it is empty, as clients expect,
+// except for RoleCheck if the role is unsafe; POST /v1/drains/{id}/test also
+// tells Key, Duration and the rest.
 type DrainTestResult struct {
 	Status   string     `json:"status,omitempty"` // "error", or empty after a success
 	Error    string     `json:"error,omitempty"`

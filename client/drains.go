@@ -86,7 +86,8 @@ func (c *Client) DeleteDrain(ctx context.Context, team, id string) error {
 
 // TestDelivery writes a sample event as in describes, without a drain. A
 // delivery that fails is a result whose Status is "error", not an error. Each
-// call writes an object when it works; it is sent once.
+// call writes an object when it works, and tells its key if in has Details; it
+// is sent once.
 func (c *Client) TestDelivery(ctx context.Context, team string, in auditdrain.DrainTestInput) (auditdrain.DrainTestResult, error) {
 	var out auditdrain.DrainTestResult
 	err := c.post(ctx, teamQuery(team), in, &out, "v1", "drains", "test")

@@ -317,7 +317,7 @@ func newInstance(set settings, address string, log *slog.Logger, store *pebblest
 	in.mux.Handle("/", in.api.Handler())
 	var err error
 	in.web, err = web.New(web.Config{
-		API: in.api, Sessions: store, Links: store, PublicURL: publicURL, Log: log, Version: buildVersion(),
+		API: in.api, Sessions: store, Links: store, Regions: s3.Regions(), PublicURL: publicURL, Log: log, Version: buildVersion(),
 	})
 	if err != nil {
 		return nil, err

@@ -269,11 +269,16 @@ func TestTestDelivery(t *testing.T) {
 	if got := s.do(operatorToken, "POST", "/v1/drains/test?teamId=team_a", input); got.status != 200 || strings.TrimSpace(got.body) != "{}" {
 		t.Errorf("a delivery that worked: %d %s, want {}", got.status, got.body)
 	}
-	result := must[auditdrain.DrainTestResult](s, "POST", "/v1/drains/"+d.ID+"/test", "")
-	if !strings.HasPrefix(result.Key, "audit-logs/test/schema=audit_log/version=v1/year=") || result.Error != "" || result.Duration == 0 {
-		t.Errorf("a drain's test that worked: %+v", result)
+	for path, body := range map[string]string{
+		"/v1/drains/" + d.ID + "/test":  "",
+		"/v1/drains/test?teamId=team_a": strings.Replace(input, "{", `{"details":true,`, 1),
+	} {
+		result := must[auditdrain.DrainTestResult](s, "POST", path, body)
+		if !strings.HasPrefix(result.Key, "audit-logs/test/schema=audit_log/version=v1/year=") || result.Error != "" || result.Duration == 0 {
+			t.Errorf("%s that worked: %+v", path, result)
+		}
 	}
-	if len(s.tested) != 2 || s.tested[0].ID != "" || s.tested[0].TeamID != "team_a" || s.tested[1].ID != d.ID {
+	if len(s.tested) != 3 || s.tested[0].ID != "" || s.tested[0].TeamID != "team_a" || s.tested[1].ID+s.tested[2].ID != d.ID {
 		t.Errorf("tested %+v", s.tested)
 	}
 

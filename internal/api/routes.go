@@ -62,7 +62,7 @@ func (s *Server) routes() []route {
 			summary: "Create a drain. It starts with events accepted from now on, or since startFrom.",
 			in:      auditdrain.DrainInput{}, out: auditdrain.Drain{}, handle: s.createDrain},
 		{method: "POST", path: "/v1/drains/test", team: theTeam, roles: owners,
-			summary: "Try a delivery before a drain exists: assume the role and write one object under test/. The answer is {} when that worked, else what AWS refused.",
+			summary: "Try a delivery before a drain exists: assume the role and write one object under test/. The answer is {} when that worked (with details true: key, time taken and role check), else what AWS refused.",
 			in:      auditdrain.DrainTestInput{}, out: auditdrain.DrainTestResult{}, handle: s.testDelivery},
 		{method: "GET", path: "/v1/drains/{id}", team: optionalTeam, roles: readers, query: []param{metadataParam},
 			summary: "Show a drain.",

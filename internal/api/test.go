@@ -26,7 +26,7 @@ func (s *Server) testDelivery(c *call) (any, error) {
 		return nil, err
 	}
 	result, err := s.test(c, auditdrain.Drain{TeamID: c.team.ID, Delivery: in.Delivery.WithDefaults()})
-	if err != nil || result.Status != "" {
+	if err != nil || result.Status != "" || in.Details {
 		return result, err
 	}
 	// Clients of the reference system expect {} after a success.

@@ -1,6 +1,9 @@
 package s3
 
 import (
+	"maps"
+	"slices"
+
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"github.com/auditdrain/auditdrain/internal/iam"
@@ -27,6 +30,9 @@ var regions = func() map[string]bool {
 	}
 	return known
 }()
+
+// Regions returns the regions that are known, sorted.
+func Regions() []string { return slices.Sorted(maps.Keys(regions)) }
 
 // PartitionOf returns the AWS partition of region, and false if the SDK does
 // not know the region.

@@ -14,24 +14,31 @@ import (
 
 // pageFuncs are what templates call.
 var pageFuncs = template.FuncMap{
-	"when":      when,
-	"clock":     clock,
-	"span":      span,
-	"number":    number[uint64],
-	"count":     number[int],
-	"plural":    plural,
-	"size":      size,
-	"millis":    millis,
-	"status":    statusText,
-	"role":      roleText,
-	"action":    actionText,
-	"json":      indented,
-	"diff":      diffLines,
-	"added":     added,
-	"args":      args,
-	"shorten":   shorten,
-	"join":      strings.Join,
-	"trimSpace": strings.TrimSpace,
+	"when":       when,
+	"clock":      clock,
+	"span":       span,
+	"number":     number[uint64],
+	"count":      number[int],
+	"plural":     plural,
+	"size":       size,
+	"millis":     millis,
+	"status":     statusText,
+	"role":       roleText,
+	"action":     actionText,
+	"age":        age,
+	"minute":     minute,
+	"coordinate": short,
+	"json":       indented,
+	"diff":       diffLines,
+	"added":      added,
+	"args":       args,
+	"shorten":    shorten,
+	"join":       strings.Join,
+	"hasPrefix":  strings.HasPrefix,
+	"trimSpace":  strings.TrimSpace,
+	"callName":   callName,
+	"policyStep": policyStep,
+	"answerText": answerText,
 }
 
 // when is a moment as text, in UTC, as CloudTrail has it.
@@ -41,6 +48,9 @@ func when(ms int64) string {
 	}
 	return time.UnixMilli(ms).UTC().Format("2006-01-02 15:04:05 UTC")
 }
+
+// minute is a moment to the minute, in UTC.
+func minute(ms int64) string { return time.UnixMilli(ms).UTC().Format("2006-01-02 15:04") }
 
 // clock is a moment for machines (HTML's time element).
 func clock(ms int64) string { return time.UnixMilli(ms).UTC().Format("2006-01-02T15:04:05.000Z") }

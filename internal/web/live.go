@@ -24,6 +24,25 @@ const (
 // element. It is called again and again while the page is open.
 type liveFeed func(v *visit) (map[string]template.HTML, error)
 
+// part is an element's content: a template with data.
+type part struct {
+	name string
+	data any
+}
+
+// parts renders parts, by the ID of their element.
+func (s *Server) parts(of map[string]part) (map[string]template.HTML, error) {
+	rendered := map[string]template.HTML{}
+	for id, p := range of {
+		html, err := s.fragment(p.name, p.data)
+		if err != nil {
+			return nil, err
+		}
+		rendered[id] = html
+	}
+	return rendered, nil
+}
+
 // serveLive sends the parts of a page that have changed, as server-sent events
 // (https://html.spec.whatwg.org/multipage/server-sent-events.html), until the
 // page is closed or its session is over.

@@ -51,6 +51,8 @@ type Config struct {
 	API      *api.Server
 	Sessions SessionStore
 	Links    LinkStore
+	// Regions are those of AWS that a bucket may be in.
+	Regions []string
 	// PublicURL is where people reach the service.
 	PublicURL string
 	Log       *slog.Logger
@@ -177,19 +179,28 @@ func (s *Server) memberPages() map[string]handler {
 	return map[string]handler{
 		"GET /{$}":                          s.home,
 		"POST /logout":                      s.logOut,
-		"GET /drains":                       s.drainsPage,
+		"GET /drains":                       s.drainList,
+		"GET /drains/{id}":                  s.showDrain,
 		"GET /activity":                     s.activityList,
 		"GET /settings":                     s.settings,
 		"POST /settings":                    s.saveSettings,
 		"POST /settings/tokens":             s.makeToken,
 		"POST /settings/tokens/{id}/revoke": s.revokeToken,
 		"POST /settings/portal-links":       s.makeLink,
+		"GET /drains/new":                   s.newDrainPage,
+		"POST /drains/new":                  s.newDrainPage,
+		"GET /drains/new/kit/{file}":        s.kitFile,
+		"GET /drains/{id}/edit":             s.editDrainPage,
+		"POST /drains/{id}/edit":            s.editDrainPage,
 	}
 }
 
 // liveFeeds are what pages that are open are kept up to date with.
 func (s *Server) liveFeeds() map[string]liveFeed {
-	return map[string]liveFeed{}
+	return map[string]liveFeed{
+		"GET /drains/live":      s.liveDrains,
+		"GET /drains/{id}/live": s.liveDrain,
+	}
 }
 
 func (s *Server) home(*visit) (reply, error) { return redirect("/drains"), nil }

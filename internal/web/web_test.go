@@ -33,7 +33,8 @@ type site struct {
 	operator *client.Client
 }
 
-func newSite(t *testing.T) *site {
+// newSite makes a site. Each of change may have the API made otherwise.
+func newSite(t *testing.T, change ...func(*api.Config)) *site {
 	t.Helper()
 	store, err := pebblestore.Open(t.TempDir(), pebblestore.Options{})
 	if err != nil {
@@ -56,10 +57,10 @@ func newSite(t *testing.T) *site {
 	mux := http.NewServeMux()
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
-	rest := api.New(api.Config{
+	config := api.Config{
 		Namespace:     auditdrain.DefaultNamespace,
 		OperatorToken: auditdrain.HashToken(operatorToken),
-		Teams:         store, Tokens: store, Drains: store, Progress: store, Skips: store, Replays: store, Attempts: store,
+		Teams:         store, Tokens: store, Drains: store, Finder: store, Progress: store, Skips: store, Replays: store, Attempts: store,
 		Links: store, Activities: store, PublicURL: server.URL,
 		Events:      committer,
 		Tester:      noTester{},
@@ -71,9 +72,13 @@ func newSite(t *testing.T) *site {
 		Registry:    prometheus.NewRegistry(),
 		Log:         log,
 		Version:     "test",
-	})
+	}
+	for _, c := range change {
+		c(&config)
+	}
+	rest := api.New(config)
 	mux.Handle("/", rest.Handler())
-	pages, err := web.New(web.Config{API: rest, Sessions: store, Links: store, PublicURL: server.URL, Log: log, Version: "test"})
+	pages, err := web.New(web.Config{API: rest, Sessions: store, Links: store, Regions: s3.Regions(), PublicURL: server.URL, Log: log, Version: "test"})
 	if err != nil {
 		t.Fatal(err)
 	}
