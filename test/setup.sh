@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Installs what the tests need beyond Go, git, make and Node: a C++ compiler
-# (the race detector and DuckDB are linked with it), shellcheck, and the
-# packages of test/sdk and test/kit. Go fetches its modules itself. Run again,
-# it changes nothing.
+# (the race detector and DuckDB are linked with it), shellcheck, Chromium with a
+# font, and the packages of test/sdk, test/kit and test/browser. Go fetches its
+# modules itself. Run again, it changes nothing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -34,9 +34,10 @@ if ! compiles gcc c || ! compiles g++ c++; then
 	compiles gcc c && compiles g++ c++ || fail "gcc and g++ do not work after their installation"
 fi
 command -v shellcheck >/dev/null || apt_install shellcheck
+command -v chromium >/dev/null || apt_install chromium fonts-dejavu-core
 
 # npm ci begins by removing everything, so not without need.
-for packages in test/sdk test/kit; do
+for packages in test/sdk test/kit test/browser; do
 	if ! cmp -s $packages/package-lock.json $packages/node_modules/.installed; then
 		npm ci --prefix $packages --no-audit --no-fund
 		cp $packages/package-lock.json $packages/node_modules/.installed
