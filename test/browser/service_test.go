@@ -199,7 +199,7 @@ func (tm team) send(prefix string, n int) {
 	tm.svc.t.Helper()
 	var body bytes.Buffer
 	for i := range n {
-		fmt.Fprintf(&body, `{"id":"%s_%d","action":"member.invited","timestamp":%d,"actor":{"id":"usr_1","type":"user"}}`+"\n", prefix, i, time.Now().UnixMilli())
+		fmt.Fprintf(&body, `{"id":"%s_%d","action":"member.invited","timestamp":%d,"actor":{"id":"usr_1","type":"user","name":"Ada Lovelace"}}`+"\n", prefix, i, time.Now().UnixMilli())
 	}
 	tm.sendLines(body.Bytes())
 }
