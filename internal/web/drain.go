@@ -22,15 +22,8 @@ type drainPage struct {
 	Charts   charts
 	Failures []auditdrain.Attempt
 	Replay   *auditdrain.Replay // the last one, if there was one
-	Test     *drainTest         // made just now
+	Test     *testResult        // made just now
 	Live     string
-}
-
-// drainTest is a test delivery.
-type drainTest struct {
-	Result   auditdrain.DrainTestResult
-	At       int64
-	Delivery auditdrain.Delivery
 }
 
 // drainOf returns the drain that an address names.
@@ -141,6 +134,11 @@ func (p drainPage) PausedBy() string {
 		return "the operator"
 	}
 	return "somebody"
+}
+
+// Refusal is what AWS refused the drain.
+func (p drainPage) Refusal() testResult {
+	return testResult{Result: auditdrain.DrainTestResult{Diagnosis: p.Diagnosis}, Delivery: p.Delivery}
 }
 
 // Refused is the ID of the event that keeps the drain from going on, or "".

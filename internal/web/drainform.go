@@ -204,6 +204,8 @@ var kitFiles = []struct {
 	{"key-policy-statement.json", "application/json", func(s auditdrain.Setup) string { return s.KeyPolicyStatement }},
 	{"template.yaml", "application/yaml", func(s auditdrain.Setup) string { return s.CloudFormation }},
 	{"main.tf", "text/plain; charset=utf-8", func(s auditdrain.Setup) string { return s.Terraform }},
+	{"athena.sql", "application/sql", func(s auditdrain.Setup) string { return s.Athena }},
+	{"duckdb.sql", "application/sql", func(s auditdrain.Setup) string { return s.DuckDB }},
 	{"setup.sh", "text/plain; charset=utf-8", func(s auditdrain.Setup) string { return s.CLI }},
 }
 

@@ -155,8 +155,10 @@ func (s *Server) Register(mux *http.ServeMux) error {
 	for pattern, h := range s.publicPages() {
 		handle(pattern, s.serve(h, false))
 	}
-	for pattern, h := range s.memberPages() {
-		handle(pattern, s.serve(h, true))
+	for _, pages := range []map[string]handler{s.memberPages(), s.drainPages()} {
+		for pattern, h := range pages {
+			handle(pattern, s.serve(h, true))
+		}
 	}
 	for pattern, h := range s.liveFeeds() {
 		handle(pattern, s.serveLive(h))
@@ -180,7 +182,6 @@ func (s *Server) memberPages() map[string]handler {
 		"GET /{$}":                          s.home,
 		"POST /logout":                      s.logOut,
 		"GET /drains":                       s.drainList,
-		"GET /drains/{id}":                  s.showDrain,
 		"GET /activity":                     s.activityList,
 		"GET /settings":                     s.settings,
 		"POST /settings":                    s.saveSettings,
