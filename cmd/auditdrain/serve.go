@@ -21,6 +21,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/auditdrain/auditdrain"
+	"github.com/auditdrain/auditdrain/internal/activity"
 	"github.com/auditdrain/auditdrain/internal/api"
 	"github.com/auditdrain/auditdrain/internal/deliver"
 	"github.com/auditdrain/auditdrain/internal/diagnose"
@@ -190,6 +191,9 @@ func serve(ctx context.Context, set settings, log *slog.Logger, started func(*in
 			err = closeErr
 		}
 	}()
+	if err := ensureSystemTeam(ctx, store); err != nil {
+		return err
+	}
 	operator, err := operatorToken(givenToken, set.data, log)
 	if err != nil {
 		return err
@@ -251,6 +255,7 @@ type instance struct {
 	store     *pebblestore.Store
 	aws       *s3.Client
 	committer *ingest.Committer
+	forwarder *activity.Forwarder
 	deliverer *deliver.Deliverer
 	notifier  *notify.Notifier // nil without a webhook
 	api       *api.Server
@@ -277,6 +282,7 @@ func newInstance(set settings, address string, log *slog.Logger, store *pebblest
 		Grace: set.shutdownTimeout / 2, Explain: explainer.Explain, StatusChanged: statusChanged, Log: log,
 	})
 	in.committer = ingest.NewCommitter(store, in.deliverer.Wake, log)
+	in.forwarder = &activity.Forwarder{Namespace: auditdrain.Namespace(set.namespace), Store: store, Events: in.committer, Log: log}
 	in.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, c := range [][]prometheus.Collector{store.Collectors(), in.committer.Collectors(), in.deliverer.Collectors()} {
 		in.registry.MustRegister(c...)
@@ -340,6 +346,7 @@ func (in *instance) run(ctx context.Context, listener net.Listener) error {
 	storing := start(ctx, func(ctx context.Context) error { return in.store.Run(ctx, in.deliverer.SaveAgain) })
 	serving := start(ctx, func(context.Context) error { return server.Serve(listener) })
 	committing := start(ctx, in.committer.Run)
+	forwarding := start(ctx, in.forwarder.Run)
 	delivering := start(ctx, in.deliverer.Run)
 	notifying := start(ctx, in.notify)
 	trimming := start(ctx, in.trim)
@@ -370,6 +377,7 @@ func (in *instance) run(ctx context.Context, listener net.Listener) error {
 	if shutdownErr := server.Shutdown(deadline); shutdownErr != nil {
 		_ = server.Close() // requests that take too long are cut off
 	}
+	forwarding.stop()
 	committing.stop()
 	storing.stop()
 	serving.stop()
