@@ -61,3 +61,27 @@ type Point struct {
 	P50 int64 `json:"p50Ms,omitempty"`
 	P99 int64 `json:"p99Ms,omitempty"`
 }
+
+// Tally is what a drain has done since it was last asked.
+type Tally struct {
+	DrainID   string
+	Delivered uint64 // events that were confirmed, but for replays
+	Failed    uint64 // attempts
+	Backlog   uint64 // now
+	// Latency is of those delivered; nil if there are none.
+	Latency *LatencyHistogram
+}
+
+// Add has t also tell what o tells, which was later. They share no memory.
+func (t *Tally) Add(o Tally) {
+	t.Delivered += o.Delivered
+	t.Failed += o.Failed
+	t.Backlog = o.Backlog
+	if o.Latency == nil {
+		return
+	}
+	if t.Latency == nil {
+		t.Latency = &LatencyHistogram{}
+	}
+	t.Latency.Merge(o.Latency)
+}

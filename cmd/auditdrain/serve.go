@@ -29,6 +29,7 @@ import (
 	"github.com/auditdrain/auditdrain/internal/notify"
 	"github.com/auditdrain/auditdrain/internal/pebblestore"
 	"github.com/auditdrain/auditdrain/internal/s3"
+	"github.com/auditdrain/auditdrain/internal/series"
 	"github.com/auditdrain/auditdrain/internal/setup"
 	"github.com/auditdrain/auditdrain/internal/web"
 )
@@ -257,6 +258,7 @@ type instance struct {
 	committer *ingest.Committer
 	forwarder *activity.Forwarder
 	deliverer *deliver.Deliverer
+	recorder  *series.Recorder
 	notifier  *notify.Notifier // nil without a webhook
 	api       *api.Server
 	web       *web.Server
@@ -281,6 +283,7 @@ func newInstance(set settings, address string, log *slog.Logger, store *pebblest
 	in.deliverer = deliver.New(store, store, open, deliver.Options{
 		Grace: set.shutdownTimeout / 2, Explain: explainer.Explain, StatusChanged: statusChanged, Log: log,
 	})
+	in.recorder = series.New(in.deliverer, store, log)
 	in.committer = ingest.NewCommitter(store, in.deliverer.Wake, log)
 	in.forwarder = &activity.Forwarder{Namespace: auditdrain.Namespace(set.namespace), Store: store, Events: in.committer, Log: log}
 	in.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -303,6 +306,7 @@ func newInstance(set settings, address string, log *slog.Logger, store *pebblest
 		Skips:             store,
 		Replays:           store,
 		Attempts:          store,
+		Series:            store,
 		Links:             store,
 		Activities:        store,
 		Events:            in.committer,
@@ -332,8 +336,9 @@ func newInstance(set settings, address string, log *slog.Logger, store *pebblest
 }
 
 // run serves until ctx ends or a part fails, and then shuts down in this
-// order: refuse events, finish deliveries under way and save cursors, finish
-// requests, commit the events that still wait. The store is the caller's.
+// order: refuse events, finish deliveries under way and save cursors, record
+// what they did, finish requests, commit the events that still wait. The store
+// is the caller's.
 func (in *instance) run(ctx context.Context, listener net.Listener) error {
 	server := &http.Server{
 		Handler:           in.mux,
@@ -348,6 +353,7 @@ func (in *instance) run(ctx context.Context, listener net.Listener) error {
 	committing := start(ctx, in.committer.Run)
 	forwarding := start(ctx, in.forwarder.Run)
 	delivering := start(ctx, in.deliverer.Run)
+	recording := start(ctx, in.recorder.Run)
 	notifying := start(ctx, in.notify)
 	trimming := start(ctx, in.trim)
 	introducing := start(ctx, in.introduce)
@@ -373,6 +379,7 @@ func (in *instance) run(ctx context.Context, listener net.Listener) error {
 	introducing.stop()
 	trimming.stop()
 	delivering.stop()
+	recording.stop()
 	notifying.stop()
 	if shutdownErr := server.Shutdown(deadline); shutdownErr != nil {
 		_ = server.Close() // requests that take too long are cut off

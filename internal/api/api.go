@@ -110,6 +110,11 @@ type AttemptStore interface {
 	Attempts(ctx context.Context, drainID string) ([]auditdrain.Attempt, error)
 }
 
+// SeriesStore keeps what drains did over time.
+type SeriesStore interface {
+	Series(ctx context.Context, drainID string, span auditdrain.Span, now time.Time) (auditdrain.Series, error)
+}
+
 // Committer makes events durable.
 type Committer interface {
 	Commit(ctx context.Context, b auditdrain.Batch) (auditdrain.EventsResult, error)
@@ -150,6 +155,7 @@ type Config struct {
 	Skips         SkipStore
 	Replays       ReplayStore
 	Attempts      AttemptStore
+	Series        SeriesStore
 	Links         LinkStore
 	Activities    ActivityStore
 	Events        Committer

@@ -83,15 +83,6 @@ type Options struct {
 	Log           *slog.Logger
 }
 
-const (
-	// overdueAfter is how long a write may hold a place that others wait for.
-	// S3 takes tens of milliseconds.
-	overdueAfter = 500 * time.Millisecond
-	// overdueMost, times the number of places, is how many writes may be
-	// overdue, besides one of each drain: they hold connections and memory.
-	overdueMost = 4
-)
-
 // Deliverer delivers the events of all drains.
 type Deliverer struct {
 	store         Store
@@ -117,6 +108,9 @@ type Deliverer struct {
 	dirty     []*drain
 	dirtyNow  chan struct{}
 	urgentNow chan struct{}
+
+	tallying sync.Mutex // guards tallied
+	tallied  []*drain   // that have a tally
 }
 
 // New returns a Deliverer. Nothing is delivered until Run.
@@ -301,26 +295,5 @@ func (d *Deliverer) reload(ctx, putCtx context.Context, id string) {
 	}
 	if len(found) > 0 {
 		d.add(putCtx, found[0])
-	}
-}
-
-// watchOverdue gives back the places of writes that take long, until ctx
-// ends.
-func (d *Deliverer) watchOverdue(ctx context.Context) {
-	ticker := time.NewTicker(overdueAfter / 2)
-	defer ticker.Stop()
-	for {
-		select {
-		case now := <-ticker.C:
-			if d.line.inUse() == 0 {
-				continue
-			}
-			most := overdueMost*d.line.places - int(d.metrics.overdueNow.Load())
-			for _, dr := range d.snapshot() {
-				dr.markOverdue(now.Add(-overdueAfter), &most)
-			}
-		case <-ctx.Done():
-			return
-		}
 	}
 }

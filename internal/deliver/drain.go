@@ -77,6 +77,7 @@ type drain struct {
 	told       bool // whether it is errored, as StatusChanged has been told
 	attempts   []auditdrain.Attempt
 	lastSample time.Time
+	tally      *auditdrain.Tally // since TakeTallies, or nil; see ownTally
 }
 
 func (d *Deliverer) newDrain(putCtx context.Context, config auditdrain.Drain) *drain {
@@ -378,7 +379,9 @@ func (d *drain) delivered(f *flight, put auditdrain.PutResult, now time.Time) {
 		}
 	} else {
 		d.state.LastDeliveryAt = now.UnixMilli()
-		d.metrics.delivered(put, now.Sub(f.ev.AcceptedAt))
+		took := now.Sub(f.ev.AcceptedAt)
+		d.metrics.delivered(put, took)
+		d.tallyDelivered(took)
 	}
 	d.confirm(f)
 	d.sampleSuccess(f, put, now)
@@ -407,6 +410,7 @@ func (d *drain) failed(f *flight, err error, now time.Time) {
 	}
 	class := classOf(err)
 	d.state.Failed++
+	d.tallyFailed()
 	d.metrics.failed(class)
 	d.keepFailure(f, err, class, now)
 	f.lane.putBack(f)
@@ -561,38 +565,4 @@ func (d *drain) close() {
 		d.dest.Close()
 		d.dest = nil
 	}
-}
-
-// markOverdue gives back the places of writes that have been under way for
-// too long, as far as more are allowed: most counts those beyond the first of
-// each drain.
-func (d *drain) markOverdue(before time.Time, most *int) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.inFlight == d.overdue {
-		return
-	}
-	lanes := [...]*lane{&d.live, d.replay}
-	for _, l := range lanes {
-		if l == nil {
-			continue
-		}
-		for _, f := range l.pending {
-			if !f.underWay || f.overdue || f.begunAt.After(before) {
-				continue
-			}
-			if d.overdue > 0 {
-				if *most <= 0 {
-					return
-				}
-				*most--
-			}
-			f.overdue = true
-			d.overdue++
-			d.workers--
-			d.metrics.overdueNow.Add(1)
-			d.line.giveBack()
-		}
-	}
-	d.count()
 }

@@ -5,7 +5,7 @@
 //
 //   - What a method has confirmed is on disk: it survives the process being
 //     killed and the machine losing power. The exceptions say so:
-//     SaveProgress and Retain may be undone by a crash, always to an earlier
+//     SaveProgress, AddTallies and Retain may be undone by a crash, always to an earlier
 //     state of theirs and never by themselves alone: the log on disk is a
 //     prefix of what was written.
 //   - A batch of events is stored whole or not at all, whatever happens.
@@ -66,6 +66,10 @@
 //	c/DRAIN                    cursor, 8 bytes; the delivery state, as JSON, once there is one
 //	f/DRAIN/NUMBER (8 bytes)   a failed attempt, as JSON; NUMBER is modulo MaxFailures
 //	g/DRAIN/NUMBER (8 bytes)   another attempt, as JSON; NUMBER is modulo MaxSamples
+//	h/DRAIN/SPAN (1) STEP (1)  what it did in a step of a span (0 to 2, as auditdrain.Spans; STEP is
+//	                           modulo their number): when the step began, 8 bytes, Unix ms; events
+//	                           delivered, attempts failed and the backlog, as varints; the latencies,
+//	                           see auditdrain.LatencyHistogram
 //	x/DRAIN/FROM (8) TO (8)    a skip, as JSON
 //	y/DRAIN                    the last replay that was ordered, as JSON
 //	w/DRAIN                    what the operator has been told of it, as JSON; see Notified
@@ -80,8 +84,8 @@
 //	r/TEAM                     JSON: up to which number events were delivered, and when,
 //	                           and up to which the index was swept; see Retain
 //
-// The attempts are rings: the next one takes the place of the oldest, nothing
-// is ever deleted.
+// Attempts and series are rings: the next one takes the place of the oldest,
+// nothing is ever deleted.
 //
 // A directory written by a newer version is refused untouched, as is one of
 // layout 1, which was never released. Pebble's own

@@ -320,7 +320,7 @@ func (s *Store) DeleteDrain(ctx context.Context, teamID, id string, act *auditdr
 				return err
 			}
 		}
-		for _, prefix := range []string{failurePrefix, samplePrefix, skipPrefix} {
+		for _, prefix := range []string{failurePrefix, samplePrefix, skipPrefix, seriesPrefix} {
 			first := ofDrain(prefix, id)
 			if err := b.DeleteRange(first, end(first), nil); err != nil {
 				return err

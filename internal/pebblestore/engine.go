@@ -26,8 +26,8 @@ type engine struct {
 	use    sync.RWMutex
 	closed bool
 
-	// The locks below are taken in this order: trimming, catalog, saving,
-	// appending, seqMu. See sequence and drainPos for what they guard.
+	// The locks below are taken in this order: trimming, catalog, saving or
+	// tallying, appending, seqMu. See sequence and drainPos for what they guard.
 	trimming sync.Mutex
 
 	catalog    sync.RWMutex           // configuration on disk, and the next three
@@ -42,6 +42,9 @@ type engine struct {
 	looked sync.Map
 
 	saving sync.Mutex
+
+	// tallying is held while AddTallies reads and replaces.
+	tallying sync.Mutex
 
 	appending sync.Mutex
 	pending   map[pendingKey][]byte // reused by appendCall

@@ -25,6 +25,7 @@ const (
 	failurePrefix      = "f/"
 	samplePrefix       = "g/"
 	skipPrefix         = "x/"
+	seriesPrefix       = "h/"
 	replayPrefix       = "y/"
 	notifiedPrefix     = "w/"
 	sequencePrefix     = "s/"

@@ -23,6 +23,7 @@ type Store interface {
 	Drains
 	Delivery
 	Instructions
+	Series
 	Check(ctx context.Context) error
 	Close() error
 }
@@ -94,6 +95,13 @@ type Instructions interface {
 	CancelReplay(ctx context.Context, drainID string, act *auditdrain.Activity) (auditdrain.ReplayOrder, error)
 }
 
+// Series is what is tested of what drains did over time.
+type Series interface {
+	AddTallies(ctx context.Context, at time.Time, tallies []auditdrain.Tally) error
+	Series(ctx context.Context, drainID string, span auditdrain.Span, now time.Time) (auditdrain.Series, error)
+	Backlogs(ctx context.Context) (map[string]uint64, error)
+}
+
 // Place is where one store keeps its data.
 type Place interface {
 	// Open opens the store, with what was stored before. One store at most
@@ -142,6 +150,10 @@ func Run(t *testing.T, newPlace func(t *testing.T) Place) {
 		{"skip an event", testSkipEvent},
 		{"skip a backlog", testSkipBacklog},
 		{"replay", testReplay},
+		{"series", testSeries},
+		{"series in rings", testSeriesRings},
+		{"series of a drain that goes", testSeriesGone},
+		{"backlogs", testBacklogs},
 		{"retain for a time", testRetainTime},
 		{"retain what drains need", testRetainCursors},
 		{"retain what replays need", testRetainReplay},

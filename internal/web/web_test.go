@@ -60,7 +60,7 @@ func newSite(t *testing.T, change ...func(*api.Config)) *site {
 	config := api.Config{
 		Namespace:     auditdrain.DefaultNamespace,
 		OperatorToken: auditdrain.HashToken(operatorToken),
-		Teams:         store, Tokens: store, Drains: store, Finder: store, Progress: store, Skips: store, Replays: store, Attempts: store,
+		Teams:         store, Tokens: store, Drains: store, Finder: store, Progress: store, Skips: store, Replays: store, Attempts: store, Series: store,
 		Links: store, Activities: store, PublicURL: server.URL,
 		Events:      committer,
 		Tester:      noTester{},
