@@ -111,7 +111,7 @@ func (s *Server) liveParts(r *http.Request, feed liveFeed) (map[string]template.
 func writeParts(w http.ResponseWriter, parts, shown map[string]template.HTML, first bool) error {
 	sent := false
 	for id, html := range parts {
-		if shown[id] == html {
+		if before, ok := shown[id]; ok && before == html {
 			continue
 		}
 		data, err := json.Marshal(struct {

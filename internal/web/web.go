@@ -102,12 +102,17 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	funcs := template.FuncMap{"static": func(name string) string { return names[name] }}
-	s.pages, err = template.New("").Funcs(funcs).Funcs(pageFuncs).Option("missingkey=error").ParseFS(files, "templates/*.html")
+	s.pages, err = parsePages(names)
 	if err != nil {
 		return nil, fmt.Errorf("parse pages: %w", err)
 	}
 	return s, nil
+}
+
+// parsePages reads the templates. Static files have their paths by name.
+func parsePages(static map[string]string) (*template.Template, error) {
+	funcs := template.FuncMap{"static": func(name string) string { return static[name] }}
+	return template.New("").Funcs(funcs).Funcs(pageFuncs).Option("missingkey=error").ParseFS(files, "templates/*.html")
 }
 
 // loadStatic reads the static files. It returns the path of each by its name.

@@ -30,6 +30,7 @@ type site struct {
 	*testing.T
 	url      string
 	store    *pebblestore.Store
+	pages    *web.Server
 	operator *client.Client
 }
 
@@ -90,7 +91,7 @@ func newSite(t *testing.T, change ...func(*api.Config)) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &site{t, server.URL, store, operator}
+	s := &site{t, server.URL, store, pages, operator}
 	for _, team := range []auditdrain.TeamInput{
 		{ID: "team_1", Slug: "acme", Name: "Acme <b>Inc.</b>"},
 		{ID: "team_2", Slug: "other", Name: "Other Inc."},
