@@ -54,7 +54,7 @@ var drainFields = []field{
 	{name: "region", label: "Region", api: []string{"region"}, missing: "Enter the region that the bucket is in, such as us-east-1."},
 	{name: "kmsKey", label: "KMS key ARN (only for a key that you manage)", api: []string{"kmsKeyArn"}},
 	{name: "role", label: "ARN of your role", api: []string{"roleArn"}, missing: "Enter the ARN of the role. IAM shows it at the top of the role's page."},
-	{name: "policyTrust", label: "Trust policy of the role", policy: auditdrain.PolicyTrust},
+	{name: "policyTrust", label: "Trust policy of the role", missing: "Paste at least one policy.", policy: auditdrain.PolicyTrust},
 	{name: "policyPermissions", label: "Permissions policy of the role", policy: auditdrain.PolicyPermissions},
 	{name: "policyMore", label: "Another permissions policy of the role", policy: auditdrain.PolicyPermissions},
 	{name: "policyBoundary", label: "Permissions boundary of the role", policy: auditdrain.PolicyBoundary},

@@ -25,6 +25,15 @@ type testResult struct {
 // Passed reports whether the object was written.
 func (t testResult) Passed() bool { return t.Result.Status == "" }
 
+// Repeats reports whether cause i is mended by a statement that one before it
+// has shown.
+func (t testResult) Repeats(i int) bool {
+	causes := t.Result.Diagnosis.Causes
+	return slices.ContainsFunc(causes[:i], func(c auditdrain.Cause) bool {
+		return c.Change != nil && c.Change.Statement != "" && *c.Change == *causes[i].Change
+	})
+}
+
 // Setting shows a change of the drain's own field, from what was tried.
 func (t testResult) Setting(c auditdrain.Change) []diffLine {
 	name := strings.TrimPrefix(c.Field, "delivery.")

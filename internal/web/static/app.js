@@ -66,3 +66,41 @@ if (page) {
   source.addEventListener("end", () => source.close());
   addEventListener("pagehide", () => source.close());
 }
+
+// The guided form: what it says to do in AWS is brought up to date while it is
+// filled in, from what its button would answer. The text changes in place, so
+// that nothing moves, and nothing that is being clicked on goes away.
+const guided = document.querySelector("form[data-documents]");
+if (guided) {
+  const parts = (root) => [...root.querySelectorAll("pre[id], code[id], a[href]")];
+  const names = (list) => list.map((part) => part.id || part.tagName).join();
+  let asked = 0;
+  guided.addEventListener("change", async (event) => {
+    if (event.target.name === "how" || event.target.tagName === "TEXTAREA") return;
+    const turn = ++asked;
+    const body = new URLSearchParams(new FormData(guided));
+    body.set("do", "documents");
+    try {
+      const answer = await fetch(location.pathname + location.search, { method: "POST", body });
+      const next = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById(guided.dataset.documents);
+      if (!next || turn !== asked) return;
+      const shown = document.getElementById(guided.dataset.documents);
+      const [old, fresh] = [parts(shown), parts(next)];
+      if (names(old) === names(fresh)) {
+        old.forEach((part, i) => {
+          if (part.href) part.setAttribute("href", fresh[i].getAttribute("href"));
+          else part.textContent = fresh[i].textContent;
+        });
+        return;
+      }
+      next.querySelector("#here")?.removeAttribute("id");
+      const how = guided.querySelector("[name=how]:checked")?.id;
+      shown.replaceChildren(...next.childNodes);
+      if (how) document.getElementById(how).checked = true;
+      for (const button of shown.querySelectorAll("[data-copy]")) button.hidden = !navigator.clipboard;
+    } catch {
+      // The button does it, too.
+    }
+  });
+  guided.querySelector("[aria-invalid=true]")?.focus();
+}
