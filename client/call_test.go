@@ -88,8 +88,20 @@ const (
 func calls(c *client.Client) map[string]func(context.Context) error {
 	name := "n"
 	return map[string]func(context.Context) error{
-		"ListTeams":      func(ctx context.Context) error { _, err := c.ListTeams(ctx); return err },
-		"GetTeam":        func(ctx context.Context) error { _, err := c.GetTeam(ctx, "acme"); return err },
+		"ListTeams": func(ctx context.Context) error { _, err := c.ListTeams(ctx); return err },
+		"GetTeam":   func(ctx context.Context) error { _, err := c.GetTeam(ctx, "acme"); return err },
+		"UpdateTeam": func(ctx context.Context) error {
+			_, err := c.UpdateTeam(ctx, "acme", auditdrain.TeamPatch{Name: &name})
+			return err
+		},
+		"CreatePortalLink": func(ctx context.Context) error {
+			_, err := c.CreatePortalLink(ctx, auditdrain.PortalLinkInput{})
+			return err
+		},
+		"ListActivity": func(ctx context.Context) error {
+			_, err := c.ListActivity(ctx, auditdrain.ActivityQuery{TeamID: "team_1", Before: 7, Limit: 5})
+			return err
+		},
 		"ListTokens":     func(ctx context.Context) error { _, err := c.ListTokens(ctx, "team_1"); return err },
 		"ListDrains":     func(ctx context.Context) error { _, err := c.ListDrains(ctx, "team_1"); return err },
 		"GetDrain":       func(ctx context.Context) error { _, err := c.GetDrain(ctx, "team_1", "drn_1"); return err },
@@ -140,29 +152,32 @@ func calls(c *client.Client) map[string]func(context.Context) error {
 
 func TestRequests(t *testing.T) {
 	want := map[string]string{
-		"ListTeams":      "GET /v1/teams",
-		"GetTeam":        "GET /v2/teams/acme",
-		"ListTokens":     "GET /v1/tokens?teamId=team_1",
-		"ListDrains":     "GET /v1/drains?includeMetadata=true&teamId=team_1",
-		"GetDrain":       "GET /v1/drains/drn_1?includeMetadata=true&teamId=team_1",
-		"SendEvents":     "POST /v1/events?teamId=team_1",
-		"SendEventsOnce": "POST /v1/events?teamId=team_1",
-		"CreateTeam":     "POST /v1/teams",
-		"CreateToken":    "POST /v1/tokens",
-		"DeleteToken":    "DELETE /v1/tokens/tok_1?teamId=team_1",
-		"CreateDrain":    "POST /v1/drains?teamId=team_1",
-		"UpdateDrain":    "PATCH /v1/drains/drn_1?teamId=team_1",
-		"DeleteDrain":    "DELETE /v1/drains/drn_1?teamId=team_1",
-		"TestDelivery":   "POST /v1/drains/test?teamId=team_1",
-		"TestDrain":      "POST /v1/drains/drn_1/test?teamId=team_1",
-		"ListAttempts":   "GET /v1/drains/drn_1/attempts?limit=5&outcome=failed&teamId=team_1",
-		"ListSkips":      "GET /v1/drains/drn_1/skips?teamId=team_1",
-		"SkipEvent":      "POST /v1/drains/drn_1/skips?teamId=team_1",
-		"StartReplay":    "POST /v1/drains/drn_1/replay?teamId=team_1",
-		"GetReplay":      "GET /v1/drains/drn_1/replay?teamId=team_1",
-		"CancelReplay":   "DELETE /v1/drains/drn_1/replay?teamId=team_1",
-		"Setup":          "GET /v1/setup?endpoint=s3%3A%2F%2Facme%2Fa+b%26c&kmsKeyArn=arn%3Ax&teamId=team_1",
-		"CheckPolicies":  "POST /v1/policies/check?teamId=team_1",
+		"ListTeams":        "GET /v1/teams",
+		"GetTeam":          "GET /v2/teams/acme",
+		"UpdateTeam":       "PATCH /v1/teams/acme",
+		"CreatePortalLink": "POST /v1/portal-links",
+		"ListActivity":     "GET /v1/activity?before=7&limit=5&teamId=team_1",
+		"ListTokens":       "GET /v1/tokens?teamId=team_1",
+		"ListDrains":       "GET /v1/drains?includeMetadata=true&teamId=team_1",
+		"GetDrain":         "GET /v1/drains/drn_1?includeMetadata=true&teamId=team_1",
+		"SendEvents":       "POST /v1/events?teamId=team_1",
+		"SendEventsOnce":   "POST /v1/events?teamId=team_1",
+		"CreateTeam":       "POST /v1/teams",
+		"CreateToken":      "POST /v1/tokens",
+		"DeleteToken":      "DELETE /v1/tokens/tok_1?teamId=team_1",
+		"CreateDrain":      "POST /v1/drains?teamId=team_1",
+		"UpdateDrain":      "PATCH /v1/drains/drn_1?teamId=team_1",
+		"DeleteDrain":      "DELETE /v1/drains/drn_1?teamId=team_1",
+		"TestDelivery":     "POST /v1/drains/test?teamId=team_1",
+		"TestDrain":        "POST /v1/drains/drn_1/test?teamId=team_1",
+		"ListAttempts":     "GET /v1/drains/drn_1/attempts?limit=5&outcome=failed&teamId=team_1",
+		"ListSkips":        "GET /v1/drains/drn_1/skips?teamId=team_1",
+		"SkipEvent":        "POST /v1/drains/drn_1/skips?teamId=team_1",
+		"StartReplay":      "POST /v1/drains/drn_1/replay?teamId=team_1",
+		"GetReplay":        "GET /v1/drains/drn_1/replay?teamId=team_1",
+		"CancelReplay":     "DELETE /v1/drains/drn_1/replay?teamId=team_1",
+		"Setup":            "GET /v1/setup?endpoint=s3%3A%2F%2Facme%2Fa+b%26c&kmsKeyArn=arn%3Ax&teamId=team_1",
+		"CheckPolicies":    "POST /v1/policies/check?teamId=team_1",
 	}
 	var got string
 	c := newClient(t, inMemory{http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -218,7 +233,7 @@ func TestErrorIsTheServers(t *testing.T) {
 func TestRepeatsOnlyWhatIsSafe(t *testing.T) {
 	repeated := map[string]bool{
 		"ListTeams": true, "GetTeam": true, "ListTokens": true, "ListDrains": true, "GetDrain": true, "SendEvents": true, "Setup": true, "CheckPolicies": true,
-		"ListAttempts": true, "ListSkips": true, "GetReplay": true,
+		"ListAttempts": true, "ListSkips": true, "GetReplay": true, "ListActivity": true,
 	}
 	causes := map[string]struct {
 		answer    answer

@@ -58,10 +58,12 @@ func newRootCommand() *cobra.Command {
 		newDemoCommand(),
 		newTeamCommand(),
 		newTokenCommand(),
+		newPortalLinkCommand(),
 		newDrainCommand(),
 		newSetupCommand(),
 		newPolicyCommand(),
 		newEventsCommand(),
+		newActivityCommand(),
 		newVersionCommand(),
 	)
 	root.Long = root.Short + `.

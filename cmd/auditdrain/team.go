@@ -12,8 +12,9 @@ import (
 
 func newTeamCommand() *cobra.Command {
 	var conn connection
-	group := newGroup("team", "Create and list teams",
+	group := newGroup("team", "Create, change and list teams",
 		newTeamCreateCommand(&conn),
+		newTeamUpdateCommand(&conn),
 		newTeamListCommand(&conn),
 	)
 	conn.addTo(group)
@@ -44,6 +45,38 @@ func newTeamCreateCommand(conn *connection) *cobra.Command {
 	return cmd
 }
 
+func newTeamUpdateCommand(conn *connection) *cobra.Command {
+	var (
+		name string
+		hide bool
+	)
+	cmd := &cobra.Command{
+		Use:               "update ID [--name NAME] [--hide-ip-addresses[=false]]",
+		Short:             "Change a team, named by ID or slug",
+		Example:           `  auditdrain team update acme --hide-ip-addresses`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var patch auditdrain.TeamPatch
+			if cmd.Flags().Changed("name") {
+				patch.Name = &name
+			}
+			if cmd.Flags().Changed("hide-ip-addresses") {
+				patch.HideIPAddresses = &hide
+			}
+			if patch == (auditdrain.TeamPatch{}) {
+				return usagef("nothing to change: use --name or --hide-ip-addresses")
+			}
+			return printResult(cmd, conn, func(ctx context.Context, api *client.Client) (auditdrain.Team, error) {
+				return api.UpdateTeam(ctx, args[0], patch)
+			}, func(w io.Writer, t auditdrain.Team) { printTeams(w, t) })
+		},
+	}
+	cmd.Flags().StringVar(&name, "name", "", "name for people, which only an operator can change")
+	cmd.Flags().BoolVar(&hide, "hide-ip-addresses", false, "leave ipAddress out of what the team's drains write from now on")
+	return cmd
+}
+
 func newTeamListCommand(conn *connection) *cobra.Command {
 	return &cobra.Command{
 		Use:               "list",
@@ -60,9 +93,13 @@ func newTeamListCommand(conn *connection) *cobra.Command {
 }
 
 func printTeams(w io.Writer, teams ...auditdrain.Team) {
-	row(w, "ID", "SLUG", "NAME", "CREATED")
+	row(w, "ID", "SLUG", "NAME", "CREATED", "IP ADDRESSES")
 	for _, t := range teams {
-		row(w, t.ID, t.Slug, t.Name, when(t.CreatedAt))
+		addresses := "written"
+		if t.HideIPAddresses {
+			addresses = "hidden"
+		}
+		row(w, t.ID, t.Slug, t.Name, when(t.CreatedAt), addresses)
 	}
 }
 
