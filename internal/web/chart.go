@@ -167,7 +167,7 @@ func backlogChart(series auditdrain.Series) chart {
 		waiting = append(waiting, float64(p.Backlog))
 		most = max(most, float64(p.Backlog))
 	}
-	y := linear(max(most, 3)) // whole events
+	y := linear(min(3*most, max(most, 3))) // ticks of whole events
 	c.Y = y.ticks(compact)
 	if most == 0 {
 		c.Text = c.Empty
