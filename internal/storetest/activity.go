@@ -155,43 +155,32 @@ func testNoActivity(f *fixture) {
 	act := activity("no", "a")
 	refuse := errors.New("refused")
 	none := auditdrain.HashToken("none")
-	for what, call := range map[string]func() (error, auditdrain.Code){
-		"a team twice": func() (error, auditdrain.Code) {
-			return f.CreateTeam(f.ctx, team("a", "a"), &act), auditdrain.CodeConflict
-		},
-		"a drain twice": func() (error, auditdrain.Code) {
-			return f.CreateDrain(f.ctx, drain("d1", "a", 1), 1, &act), auditdrain.CodeConflict
-		},
-		"no token":   func() (error, auditdrain.Code) { return f.DeleteToken(f.ctx, "", "t1", &act), auditdrain.CodeNotFound },
-		"no session": func() (error, auditdrain.Code) { return f.DeleteSession(f.ctx, none, &act), auditdrain.CodeNotFound },
-		"no drain":   func() (error, auditdrain.Code) { return f.DeleteDrain(f.ctx, "", "d2", &act), auditdrain.CodeNotFound },
-		"a session of none": func() (error, auditdrain.Code) {
-			return f.CreateSession(f.ctx, session("x", "nobody", f.time), &act), auditdrain.CodeNotFound
-		},
-		"no link": func() (error, auditdrain.Code) {
-			_, err := f.TakePortalLink(f.ctx, none, &act)
-			return err, auditdrain.CodeNotFound
-		},
-		"a skip twice": func() (error, auditdrain.Code) {
-			_, err := f.SkipEvent(f.ctx, "d1", skipOf("1", 1), &act)
-			return err, ""
-		},
-		"no replay": func() (error, auditdrain.Code) {
-			_, err := f.CancelReplay(f.ctx, "d1", &act)
-			return err, auditdrain.CodeNotFound
-		},
-		"a refused update": func() (error, auditdrain.Code) {
+	for _, c := range []struct {
+		what string
+		want auditdrain.Code
+		call func() error
+	}{
+		{"a team twice", auditdrain.CodeConflict, func() error { return f.CreateTeam(f.ctx, team("a", "a"), &act) }},
+		{"a drain twice", auditdrain.CodeConflict, func() error { return f.CreateDrain(f.ctx, drain("d1", "a", 1), 1, &act) }},
+		{"no token", auditdrain.CodeNotFound, func() error { return f.DeleteToken(f.ctx, "", "t1", &act) }},
+		{"no session", auditdrain.CodeNotFound, func() error { return f.DeleteSession(f.ctx, none, &act) }},
+		{"no drain", auditdrain.CodeNotFound, func() error { return f.DeleteDrain(f.ctx, "", "d2", &act) }},
+		{"a session of no team", auditdrain.CodeNotFound, func() error { return f.CreateSession(f.ctx, session("x", "nobody", f.time), &act) }},
+		{"no link", auditdrain.CodeNotFound, func() error { _, err := f.TakePortalLink(f.ctx, none, &act); return err }},
+		{"a skip twice", "", func() error { _, err := f.SkipEvent(f.ctx, "d1", skipOf("1", 1), &act); return err }},
+		{"no replay", auditdrain.CodeNotFound, func() error { _, err := f.CancelReplay(f.ctx, "d1", &act); return err }},
+		{"a refused update", auditdrain.CodeInternal, func() error {
 			_, err := f.UpdateDrain(f.ctx, "a", "d1", func(d *auditdrain.Drain) error { d.Name = "x"; return refuse }, &act)
-			return err, auditdrain.CodeInternal
-		},
-		"a refused update of a team": func() (error, auditdrain.Code) {
+			return err
+		}},
+		{"a refused update of a team", auditdrain.CodeInternal, func() error {
 			_, err := f.UpdateTeam(f.ctx, "a", func(t *auditdrain.Team) error { t.Name = "x"; return refuse }, &act)
-			return err, auditdrain.CodeInternal
-		},
+			return err
+		}},
 	} {
-		err, want := call()
-		if got := auditdrain.ErrorCode(err); got != want {
-			f.Errorf("%s: error %v (code %q), want code %q", what, err, got, want)
+		err := c.call()
+		if got := auditdrain.ErrorCode(err); got != c.want {
+			f.Errorf("%s: error %v (code %q), want code %q", c.what, err, got, c.want)
 		}
 		f.wantActivities(auditdrain.ActivityQuery{Limit: 9})
 	}
