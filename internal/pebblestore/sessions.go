@@ -113,29 +113,37 @@ func (s *Store) TakePortalLink(ctx context.Context, h auditdrain.TokenHash, act 
 // is durable when DeleteExpired returns nil.
 func (s *Store) DeleteExpired(ctx context.Context, now time.Time) error {
 	return s.run(ctx, "delete expired sessions", func(e *engine) error {
+		over, err := e.expired(now)
+		if err != nil || over == nil {
+			return err
+		}
+		// Nobody can have made one of them valid again.
 		e.catalog.Lock()
 		defer e.catalog.Unlock()
-		var over [][]byte
-		for _, prefix := range []string{sessionPrefix, portalLinkPrefix} {
-			err := e.scan(prefix, func(name string, v []byte) error {
-				var l struct{ ExpiresAt int64 }
-				if err := json.Unmarshal(v, &l); err != nil {
-					return err
-				}
-				if now.UnixMilli() >= l.ExpiresAt {
-					over = append(over, key(prefix, name))
-				}
-				return nil
-			})
-			if err != nil {
-				return err
-			}
-		}
-		if over == nil {
-			return nil
-		}
 		return e.commitDelete(nil, over...)
 	})
+}
+
+// expired returns the keys of the sessions and portal links that are over.
+func (e *engine) expired(now time.Time) (over [][]byte, err error) {
+	e.catalog.RLock()
+	defer e.catalog.RUnlock()
+	for _, prefix := range []string{sessionPrefix, portalLinkPrefix} {
+		err := e.scan(prefix, func(name string, v []byte) error {
+			var l struct{ ExpiresAt int64 }
+			if err := json.Unmarshal(v, &l); err != nil {
+				return err
+			}
+			if now.UnixMilli() >= l.ExpiresAt {
+				over = append(over, key(prefix, name))
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return over, nil
 }
 
 // createHashed stores what is looked up by the hash of a secret, unless the
