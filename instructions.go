@@ -13,6 +13,8 @@ type Instructions struct {
 	// Replay is the last one that was asked for, or nil. It is over when the
 	// drain's DeliveryState says so.
 	Replay *ReplayOrder
+	// HideIPAddresses is what the drain's Team says.
+	HideIPAddresses bool
 }
 
 // Skip records events that were given up: by an operator, or by resuming a

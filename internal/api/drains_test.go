@@ -425,6 +425,9 @@ func TestSampleEventIsValid(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if strings.Contains(string(e.Body), "ipAddress") {
+		t.Errorf("%s has an IP address, which teams may hide", e.Body)
+	}
 	events, err := s.api.decoder.Decode("team_a", "application/json", e.Body)
 	if err != nil {
 		t.Fatal(err)

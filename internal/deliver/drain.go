@@ -51,6 +51,7 @@ type drain struct {
 	loading bool
 	dest    Destination
 	skips   []auditdrain.Skip
+	hideIP  bool // as the team says
 	live    lane
 	replay  *lane // or nil
 	state   auditdrain.DeliveryState
@@ -124,7 +125,7 @@ func (d *drain) serve() (next *drain) {
 		if f == nil {
 			break
 		}
-		put, err := d.dest.Put(d.ctx, f.ev.Event)
+		put, err := d.put(f.ev.Event)
 		if !d.settle(f, put, err) {
 			d.leave(false)
 			return nil // its place has been given to another
@@ -135,6 +136,13 @@ func (d *drain) serve() (next *drain) {
 	}
 	d.leave(true)
 	return d.line.next()
+}
+
+func (d *drain) put(e auditdrain.Event) (auditdrain.PutResult, error) {
+	if d.hideIP {
+		e = e.WithoutIPAddress()
+	}
+	return d.dest.Put(d.ctx, e)
 }
 
 func (d *drain) arrive() {
@@ -277,7 +285,7 @@ func (d *drain) load() bool {
 	d.loaded = true
 	d.state = state
 	d.state.NextAttemptAt = 0 // we try at once
-	d.skips = told.Skips
+	d.skips, d.hideIP = told.Skips, told.HideIPAddresses
 	d.live.cursor, d.live.read = state.Cursor, state.Cursor
 	d.told = state.FirstErrorAt != 0
 	if o := told.Replay; o != nil && !o.Cancelled {

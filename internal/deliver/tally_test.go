@@ -62,6 +62,7 @@ func TestTallies(t *testing.T) {
 
 		// A replay's are not deliveries, nor have they taken so long.
 		w.instruct("d", auditdrain.Instructions{Replay: &auditdrain.ReplayOrder{ID: "r", FirstSeq: 1, LastSeq: 17}})
+		synctest.Wait()
 		failed["t-3"] = false
 		d.Changed("d")
 		time.Sleep(time.Minute)

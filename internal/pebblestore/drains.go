@@ -89,6 +89,7 @@ func (e *engine) loadDrains() error {
 // teamDrains are the drains of a team that has some.
 type teamDrains struct {
 	text     string // see teamText
+	hideIP   bool   // auditdrain.Team.HideIPAddresses
 	sequence *sequence
 	drains   []*drainPos
 }
@@ -106,7 +107,7 @@ func (e *engine) teamOf(id string) (*teamDrains, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &teamDrains{text: teamText(t), sequence: q}, nil
+	return &teamDrains{text: teamText(t), hideIP: t.HideIPAddresses, sequence: q}, nil
 }
 
 func (e *engine) addDrain(team *teamDrains, p *drainPos) {

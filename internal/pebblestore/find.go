@@ -47,11 +47,11 @@ func teamText(t auditdrain.Team) string { return searchText(t.ID, t.Slug, t.Name
 // searchText joins parts with what none of them contains.
 func searchText(parts ...string) string { return strings.ToLower(strings.Join(parts, "\n")) }
 
-// noteTeam has searches find the drains of a team that was changed by what it
-// is called now. engine.catalog must be held for writing.
+// noteTeam notes what a team that was changed is now, for searches and for its
+// drains' Instructions. engine.catalog must be held for writing.
 func (e *engine) noteTeam(t auditdrain.Team) {
 	if team := e.teamDrains[t.ID]; team != nil {
-		team.text = teamText(t)
+		team.text, team.hideIP = teamText(t), t.HideIPAddresses
 	}
 }
 

@@ -11,16 +11,19 @@ import (
 	"github.com/auditdrain/auditdrain"
 )
 
-// Instructions returns the skips of a drain that end after its cursor, and its
-// last replay, running or not. A drain that does not exist is CodeNotFound.
+// Instructions returns the skips of a drain that end after its cursor, its last
+// replay, running or not, and what its team wants hidden. A drain that does not
+// exist is CodeNotFound.
 func (s *Store) Instructions(ctx context.Context, drainID string) (auditdrain.Instructions, error) {
 	return read(ctx, s, "read instructions", func(e *engine) (auditdrain.Instructions, error) {
 		e.catalog.RLock()
 		defer e.catalog.RUnlock()
 		var in auditdrain.Instructions
-		if _, err := e.drain("", drainID); err != nil {
+		p, err := e.drain("", drainID)
+		if err != nil {
 			return in, err
 		}
+		in.HideIPAddresses = e.teamDrains[p.teamID].hideIP
 		state, err := e.state(drainID)
 		if err != nil {
 			return in, err

@@ -228,3 +228,33 @@ func testReplay(f *fixture) {
 	f.wantInstructions("d1", auditdrain.Instructions{})
 	begin("d1", at(0), at(9), 1, 0)
 }
+
+func testHiddenIPAddresses(f *fixture) {
+	f.createTeams("a", "b")
+	for _, d := range []auditdrain.Drain{drain("a1", "a", 1), drain("b1", "b", 1)} {
+		f.must(f.CreateDrain(f.ctx, d, 0, nil))
+	}
+	set := func(hide bool) {
+		f.Helper()
+		_, err := f.UpdateTeam(f.ctx, "a", func(t *auditdrain.Team) error { t.HideIPAddresses = hide; return nil }, nil)
+		f.must(err)
+	}
+	hidden, shown := auditdrain.Instructions{HideIPAddresses: true}, auditdrain.Instructions{}
+	f.wantInstructions("a1", shown)
+	set(true)
+	f.must(f.CreateDrain(f.ctx, drain("a2", "a", 1), 0, nil))
+	for range 2 {
+		f.wantInstructions("a1", hidden)
+		f.wantInstructions("a2", hidden)
+		f.wantInstructions("b1", shown)
+		f.reopen()
+	}
+	set(false)
+	f.wantInstructions("a1", shown)
+	// Of a team without drains.
+	f.must(f.DeleteDrain(f.ctx, "", "a1", nil))
+	f.must(f.DeleteDrain(f.ctx, "", "a2", nil))
+	set(true)
+	f.must(f.CreateDrain(f.ctx, drain("a3", "a", 1), 0, nil))
+	f.wantInstructions("a3", hidden)
+}

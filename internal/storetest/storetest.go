@@ -147,6 +147,7 @@ func Run(t *testing.T, newPlace func(t *testing.T) Place) {
 		{"delivery state", testDeliveryState},
 		{"cursor", testCursor},
 		{"attempts", testAttempts},
+		{"hidden IP addresses", testHiddenIPAddresses},
 		{"skip an event", testSkipEvent},
 		{"skip a backlog", testSkipBacklog},
 		{"replay", testReplay},
