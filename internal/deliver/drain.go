@@ -138,6 +138,7 @@ func (d *drain) serve() (next *drain) {
 	return d.line.next()
 }
 
+// put writes an event as its team wants it.
 func (d *drain) put(e auditdrain.Event) (auditdrain.PutResult, error) {
 	if d.hideIP {
 		e = e.WithoutIPAddress()
