@@ -30,6 +30,7 @@ type chart struct {
 
 	// Paths.
 	Bars, BadBars, Area, Line, Dashes string
+	BarWidth                          float64
 }
 
 // key explains what is drawn in one way.
@@ -103,24 +104,23 @@ func rateChart(series auditdrain.Series, now time.Time) chart {
 	c.Text = fmt.Sprintf("%s delivered and %s failed attempts in %s, at most %s in a minute.",
 		compact(allDelivered), compact(allFailed), spanTexts[series.Span], compact(most))
 	var bars, bad strings.Builder
-	width := 0.8 * stepWidth(series)
 	for i := range series.Points {
-		x := plotLeft + (float64(i)+0.1)*stepWidth(series)
-		good := bar(&bars, x, plotBottom, width, y.height(delivered[i]))
-		bar(&bad, x, plotBottom-good, width, y.height(failed[i]))
+		x := plotLeft + (float64(i)+0.5)*stepWidth(series)
+		good := bar(&bars, x, plotBottom, y.height(delivered[i]))
+		bar(&bad, x, plotBottom-good, y.height(failed[i]))
 	}
-	c.Bars, c.BadBars = bars.String(), bad.String()
+	c.Bars, c.BadBars, c.BarWidth = bars.String(), bad.String(), 0.8*stepWidth(series)
 	return c
 }
 
 // bar adds a bar to a path, and returns its height: one failure among thousands
 // of deliveries can be seen, too.
-func bar(path *strings.Builder, x, bottom, width, height float64) float64 {
+func bar(path *strings.Builder, x, bottom, height float64) float64 {
 	if height == 0 {
 		return 0
 	}
 	height = max(height, 1.5)
-	fmt.Fprintf(path, "M%s %sh%sv-%sh-%sz", short(x), short(bottom), short(width), short(height), short(width))
+	fmt.Fprintf(path, "M%s %sv-%s", short(x), short(bottom), short(height))
 	return height
 }
 
@@ -175,15 +175,7 @@ func backlogChart(series auditdrain.Series) chart {
 	}
 	c.Empty = ""
 	c.Text = fmt.Sprintf("At most %s events were waiting, at last %s.", compact(most), compact(waiting[len(waiting)-1]))
-	var area strings.Builder
-	for i, n := range waiting {
-		x, width := plotLeft+float64(i)*stepWidth(series), stepWidth(series)
-		if n > 0 {
-			height := max(y.height(n), 1.5)
-			fmt.Fprintf(&area, "M%s %dv-%sh%sv%sz", short(x), plotBottom, short(height), short(width), short(height))
-		}
-	}
-	c.Area, c.Line = area.String(), steps(series, y, waiting)
+	c.Line, c.Area = steps(series, y, waiting)
 	return c
 }
 
@@ -213,22 +205,26 @@ func line(series auditdrain.Series, y scale, values []float64) string {
 	return path.String()
 }
 
-// steps is the path along the top of each step that has something.
-func steps(series auditdrain.Series, y scale, values []float64) string {
-	var path strings.Builder
-	drawing := false
+// steps is the path along the top of each step that has something, and the area
+// below it.
+func steps(series auditdrain.Series, y scale, values []float64) (line, area string) {
+	var top, below strings.Builder
 	for i, v := range values {
+		x, bottom := short(plotLeft+float64(i)*stepWidth(series)), short(plotBottom)
 		if v <= 0 {
-			drawing = false
 			continue
 		}
-		if !drawing {
-			fmt.Fprintf(&path, "M%s %s", short(plotLeft+float64(i)*stepWidth(series)), short(plotBottom-y.height(v)))
-		} else {
-			fmt.Fprintf(&path, "V%s", short(plotBottom-y.height(v)))
+		height := short(plotBottom - max(y.height(v), 1))
+		if i == 0 || values[i-1] <= 0 {
+			fmt.Fprintf(&top, "M%s %s", x, height)
+			fmt.Fprintf(&below, "M%s %s", x, bottom)
 		}
-		fmt.Fprintf(&path, "h%s", short(stepWidth(series)))
-		drawing = true
+		width := short(stepWidth(series))
+		fmt.Fprintf(&top, "V%sh%s", height, width)
+		fmt.Fprintf(&below, "V%sh%s", height, width)
+		if i == len(values)-1 || values[i+1] <= 0 {
+			fmt.Fprintf(&below, "V%sz", bottom)
+		}
 	}
-	return path.String()
+	return top.String(), below.String()
 }

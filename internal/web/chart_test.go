@@ -139,7 +139,7 @@ func TestOneFailureIsSeen(t *testing.T) {
 	}
 	if s := newSpark(seriesOf(auditdrain.SpanDay, func(i int) auditdrain.Point {
 		return auditdrain.Point{Delivered: 1e6, Failed: uint64(i / 143)}
-	})); !strings.Contains(s.Failed, "v-2h") || s.Text != "144 M delivered, 1 failed in 24 hours" {
+	})); !strings.Contains(s.Failed, "M95 22v-2") || s.Text != "144 M delivered, 1 failed in 24 hours" {
 		t.Errorf("the sparkline is %+v", s)
 	}
 }

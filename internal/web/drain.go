@@ -3,6 +3,7 @@ package web
 import (
 	"html/template"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/auditdrain/auditdrain"
@@ -20,10 +21,30 @@ type drainPage struct {
 	Team     auditdrain.Team // for operators
 	LastHour uint64          // delivered
 	Charts   charts
-	Failures []auditdrain.Attempt
+	Failures []failure
 	Replay   *auditdrain.Replay // the last one, if there was one
 	Test     *testResult        // made just now
 	Live     string
+}
+
+// failure is one attempt that has failed.
+type failure struct {
+	auditdrain.Attempt
+	Same bool // as the one before it, but for AWS's request ID
+}
+
+func failuresOf(attempts []auditdrain.Attempt) []failure {
+	var failures []failure
+	before := ""
+	for _, a := range attempts {
+		text := a.Error
+		if a.RequestID != "" {
+			text = strings.ReplaceAll(text, a.RequestID, "")
+		}
+		failures = append(failures, failure{a, text == before})
+		before = text
+	}
+	return failures
 }
 
 // drainOf returns the drain that an address names.
@@ -78,10 +99,11 @@ func (s *Server) drainPage(v *visit) (drainPage, error) {
 		}
 	}
 	page.Charts = newCharts("/drains/"+d.ID, shown, v.now)
-	page.Failures, err = s.client.ListAttempts(v.Context(), d.TeamID, d.ID, auditdrain.OutcomeFailed, failuresShown)
+	failed, err := s.client.ListAttempts(v.Context(), d.TeamID, d.ID, auditdrain.OutcomeFailed, failuresShown)
 	if err != nil {
 		return page, err
 	}
+	page.Failures = failuresOf(failed)
 	replay, err := s.client.GetReplay(v.Context(), d.TeamID, d.ID)
 	switch {
 	case err == nil:

@@ -85,7 +85,7 @@ func TestDrainsOfATeam(t *testing.T) {
 	b := s.logIn(s.token(auditdrain.RoleViewer, "team_1"))
 	p := b.get("/drains")
 	p.want(t, 200, "1 to 3 of 3", "s3://acme-audit/logs",
-		`<span class="badge errored">In trouble</span> <span class="muted">for 3 hours</span><span class="cause" title="The bucket policy &lt;denies&gt; it.">`,
+		`<span class="badge errored">In trouble</span> <span class="muted">for 3 hours</span><span class="cause">The bucket policy &lt;denies&gt; it.</span>`,
 		`<span class="badge disabled">Paused</span> <span class="muted">for less than a second</span>`,
 		fmt.Sprintf(`<td data-label="Backlog" class="number" id="backlog-%s">2</td>`, refused.ID),
 		fmt.Sprintf(`<td data-label="Last delivery" id="last-%s">3 hours ago</td>`, refused.ID),

@@ -15,10 +15,10 @@ type spark struct {
 	Failed    string
 }
 
+// A sparkline has so many bars, each two wide, and is so high.
 const (
-	sparkWidth  = 120
-	sparkHeight = 28
 	sparkBars   = 48
+	sparkHeight = 22
 )
 
 // newSpark draws how much was delivered and how much has failed.
@@ -45,8 +45,7 @@ func sparkPath(bars []float64, most float64) string {
 	var b strings.Builder
 	for i, n := range bars {
 		if n > 0 {
-			height := math.Ceil(max(2, n/most*sparkHeight))
-			fmt.Fprintf(&b, "M%s %dh2v-%.0fh-2z", short(float64(i)*sparkWidth/sparkBars), sparkHeight, height)
+			fmt.Fprintf(&b, "M%d %dv-%.0f", 2*i+1, sparkHeight, max(2, math.Ceil(n/most*sparkHeight)))
 		}
 	}
 	return b.String()

@@ -27,7 +27,7 @@ const operatorToken = "ad_OPERATOR0000000000000000000000000"
 // site is the pages on a real store, as a browser without script sees them.
 // Nothing is delivered, and AWS cannot be reached.
 type site struct {
-	*testing.T
+	testing.TB
 	url      string
 	store    *pebblestore.Store
 	pages    *web.Server
@@ -35,7 +35,7 @@ type site struct {
 }
 
 // newSite makes a site. Each of change may have the API made otherwise.
-func newSite(t *testing.T, change ...func(*api.Config)) *site {
+func newSite(t testing.TB, change ...func(*api.Config)) *site {
 	t.Helper()
 	store, err := pebblestore.Open(t.TempDir(), pebblestore.Options{})
 	if err != nil {
