@@ -31,6 +31,7 @@ type site struct {
 	url      string
 	store    *pebblestore.Store
 	pages    *web.Server
+	mux      *http.ServeMux
 	operator *client.Client
 }
 
@@ -91,7 +92,7 @@ func newSite(t testing.TB, change ...func(*api.Config)) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &site{t, server.URL, store, pages, operator}
+	s := &site{t, server.URL, store, pages, mux, operator}
 	for _, team := range []auditdrain.TeamInput{
 		{ID: "team_1", Slug: "acme", Name: "Acme <b>Inc.</b>"},
 		{ID: "team_2", Slug: "other", Name: "Other Inc."},
