@@ -6,7 +6,8 @@
 // same commit as what they tell of, the number of the last one that has become
 // an event is stored too, and one that is forwarded again, since a crash came
 // between the two, is the same event with the same ID and bytes, which the
-// store takes for a duplicate.
+// store takes for a duplicate; and should it have delivered and removed that
+// event by then, S3 does, since the object's key is the same too.
 package activity
 
 import (

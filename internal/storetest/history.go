@@ -128,9 +128,13 @@ func (h *history) next() *operation {
 		return h.read()
 	case p < 53 && len(teams) < 4:
 		return h.createTeam()
-	case p < 57:
+	case p < 55:
 		return h.createToken()
-	case p < 59 && len(h.model.tokens) > 0:
+	case p < 57:
+		return h.createLink()
+	case p < 58 && len(h.model.links) > 0:
+		return h.takeLink()
+	case p < 60 && len(h.model.tokens) > 0:
 		return h.deleteToken()
 	case p < 64:
 		return h.createDrain()
@@ -341,7 +345,7 @@ func (h *history) diff(m *model, crashed bool) error {
 	compare := func(what string, want, got any, err error) {
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", what, err))
-		} else if d := gocmp.Diff(want, got); d != "" {
+		} else if d := gocmp.Diff(want, got, gocmp.AllowUnexported(modelLink{})); d != "" {
 			errs = append(errs, fmt.Errorf("%s (-want +got):\n%.1000s", what, d))
 		}
 	}
@@ -365,6 +369,13 @@ func (h *history) diff(m *model, crashed bool) error {
 	for _, t := range m.tokens {
 		got, err := s.TokenByHash(ctx, t.Hash)
 		compare("token", t, got, err)
+	}
+	for _, l := range m.links {
+		got, err := s.PortalLink(ctx, l.Hash)
+		if l.taken && auditdrain.ErrorCode(err) == auditdrain.CodeNotFound {
+			continue
+		}
+		compare("portal link", l, modelLink{PortalLink: got}, err)
 	}
 	for id := range m.teams {
 		errs = append(errs, h.diffLog(m, id, crashed))

@@ -17,6 +17,7 @@ import (
 type model struct {
 	teams  map[string]auditdrain.Team
 	tokens map[string]auditdrain.Token
+	links  map[string]modelLink
 	drains map[string]*modelDrain
 	logs   map[string]*modelLog
 
@@ -31,10 +32,17 @@ type modelLog struct {
 	looks       []look
 }
 
+// modelLink is a portal link, which is there until it is taken.
+type modelLink struct {
+	auditdrain.PortalLink
+	taken bool
+}
+
 func newModel() *model {
 	return &model{
 		teams:  map[string]auditdrain.Team{},
 		tokens: map[string]auditdrain.Token{},
+		links:  map[string]modelLink{},
 		drains: map[string]*modelDrain{},
 		logs:   map[string]*modelLog{},
 	}
@@ -144,6 +152,7 @@ func (m *model) record(act *auditdrain.Activity) {
 func (m *model) clone() *model {
 	c := newModel()
 	c.teams, c.tokens = maps.Clone(m.teams), maps.Clone(m.tokens)
+	c.links = maps.Clone(m.links)
 	c.activities = slices.Clone(m.activities)
 	for id, d := range m.drains {
 		copied := *d

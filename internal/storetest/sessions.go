@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -133,5 +134,33 @@ func testDeleteExpired(f *fixture) {
 			f.wantCode(err, want)
 		}
 		f.reopen()
+	}
+}
+
+func (h *history) createLink() *operation {
+	l := portalLink(fmt.Sprint("link", h.n), pick(h.rng, h.model.teams), h.now.Add(24*time.Hour))
+	act := h.act(l.TeamID)
+	return &operation{
+		name:  "create " + l.ID,
+		apply: func(m *model) any { m.links[l.ID] = modelLink{PortalLink: l}; m.record(act); return nil },
+		call:  func() (any, error) { return nil, h.store.CreatePortalLink(h.ctx, l, act) },
+	}
+}
+
+func (h *history) takeLink() *operation {
+	id := pick(h.rng, h.model.links)
+	act := h.act(h.model.links[id].TeamID)
+	return &operation{
+		name: "take " + id,
+		apply: func(m *model) any {
+			l := m.links[id]
+			if l.taken {
+				return auditdrain.CodeNotFound
+			}
+			m.links[id] = modelLink{l.PortalLink, true}
+			m.record(act)
+			return l.PortalLink
+		},
+		call: func() (any, error) { return h.store.TakePortalLink(h.ctx, h.model.links[id].Hash, act) },
 	}
 }
