@@ -19,11 +19,12 @@ node -e 'process.exit(parseInt(process.versions.node) >= 20 ? 0 : 1)' ||
 
 compiles() { echo 'int main() { return 0; }' | "$1" -x "$2" -o /dev/null - 2>/dev/null; }
 
+as_root=()
+[ "$(id -u)" -eq 0 ] || as_root=(sudo)
+
 apt_install() {
 	echo "setup: installing $*"
 	command -v apt-get >/dev/null || fail "one of $* is missing, and there is no apt-get to install it with"
-	local as_root=()
-	[ "$(id -u)" -eq 0 ] || as_root=(sudo)
 	export DEBIAN_FRONTEND=noninteractive
 	"${as_root[@]}" apt-get -qq update
 	"${as_root[@]}" apt-get -qq install --no-install-recommends "$@"
@@ -34,6 +35,18 @@ if ! compiles gcc c || ! compiles g++ c++; then
 	compiles gcc c && compiles g++ c++ || fail "gcc and g++ do not work after their installation"
 fi
 command -v shellcheck >/dev/null || apt_install shellcheck
+
+# The programs only: tests start servers of their own, and the distribution's
+# cluster is neither made nor started.
+postgres_installed() {
+	command -v initdb >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null
+}
+if ! postgres_installed; then
+	apt_install postgresql-common
+	"${as_root[@]}" sed -i 's/^#* *create_main_cluster *=.*/create_main_cluster = false/' /etc/postgresql-common/createcluster.conf
+	apt_install postgresql
+	postgres_installed || fail "PostgreSQL is not there after its installation"
+fi
 command -v chromium >/dev/null || apt_install chromium fonts-dejavu-core
 
 # npm ci begins by removing everything, so not without need.
