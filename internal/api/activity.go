@@ -116,15 +116,6 @@ func (s *Server) listActivity(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.token.Role != auditdrain.RoleOperator {
-		// Who of the platform did it, and when, is the team's to know; where
-		// the platform's people sit is not.
-		for i := range found {
-			if found[i].Actor.Role == auditdrain.RoleOperator {
-				found[i].IPAddress, found[i].UserAgent = "", ""
-			}
-		}
-	}
 	list := auditdrain.ActivityList{Activities: notNil(found)}
 	if len(found) > limit {
 		list.Activities = found[:limit]

@@ -1,8 +1,10 @@
 package browser
 
 import (
+	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/auditdrain/auditdrain"
@@ -24,13 +26,16 @@ const (
 // cloud is an AWS on loopback.
 type cloud struct {
 	*awssim.Sim
-	t   *testing.T
-	url string
+	t       *testing.T
+	url     string
+	dir     string // of the objects' files
+	wrapper atomic.Pointer[func(http.ResponseWriter) http.ResponseWriter]
 }
 
 func newCloud(t *testing.T) *cloud {
 	t.Helper()
-	sim, err := awssim.New(awssim.Options{Dir: t.TempDir()})
+	dir := t.TempDir()
+	sim, err := awssim.New(awssim.Options{Dir: dir})
 	must(t, err)
 	mayAssume := []*iam.Policy{iam.MustParse(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"sts:AssumeRole","Resource":"*"}]}`)}
 	must(t,
@@ -38,12 +43,20 @@ func newCloud(t *testing.T) *cloud {
 		sim.AddRole(awssim.Role{ARN: writerARN, Identity: mayAssume,
 			Trust: iam.MustParse(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"` + userARN + `"},"Action":"sts:AssumeRole"}]}`)}),
 	)
-	c := &cloud{Sim: sim, t: t}
-	srv := httptest.NewServer(sim.Handler())
+	c := &cloud{Sim: sim, t: t, dir: dir}
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if wrap := c.wrapper.Load(); wrap != nil {
+			w = (*wrap)(w)
+		}
+		sim.Handler().ServeHTTP(w, r)
+	}))
 	t.Cleanup(srv.Close)
 	c.url = srv.URL
 	return c
 }
+
+// wrap changes answers on their way.
+func (c *cloud) wrap(w func(http.ResponseWriter) http.ResponseWriter) { c.wrapper.Store(&w) }
 
 // delivery is to a bucket of the customer's.
 func delivery(bucket string) auditdrain.Delivery {

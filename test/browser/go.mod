@@ -6,6 +6,7 @@ require (
 	github.com/auditdrain/auditdrain v0.0.0
 	github.com/chromedp/cdproto v0.159.0
 	github.com/chromedp/chromedp v0.23.0
+	github.com/google/go-cmp v0.7.0
 )
 
 require (

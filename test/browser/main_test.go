@@ -27,7 +27,7 @@ import (
 )
 
 // patience is how long a test waits for something that should happen soon.
-const patience = 30 * time.Second
+const patience = 20 * time.Second
 
 // Made once, in TestMain.
 var (

@@ -23,10 +23,11 @@ import (
 
 // browser is one person's browser: a profile of its own, with one tab.
 type browser struct {
-	t     *testing.T
-	ctx   context.Context
-	url   string // of the service
-	watch *watch
+	t      *testing.T
+	ctx    context.Context
+	url    string // of the service
+	watch  *watch
+	script bool // is run
 }
 
 // newBrowser opens an empty tab. When the test ends, what was seen in it that
@@ -45,7 +46,7 @@ func (s *service) newBrowser(t *testing.T) *browser {
 func newBrowser(t *testing.T, url string) *browser {
 	t.Helper()
 	ctx, cancel := chromedp.NewContext(chromium, chromedp.WithNewBrowserContext())
-	b := &browser{t: t, ctx: ctx, url: url, watch: newWatch()}
+	b := &browser{t: t, ctx: ctx, url: url, watch: newWatch(), script: true}
 	must(t, chromedp.Do(ctx))
 	dialogs := chromedp.Events(ctx, page.JavascriptDialogOpening)
 	done := make(chan struct{})
@@ -69,6 +70,18 @@ func newBrowser(t *testing.T, url string) *browser {
 	must(t, chromedp.Listen(ctx, b.watch.event))
 	b.size(1280, 900)
 	return b
+}
+
+// in is b for a subtest, which it fails.
+func (b *browser) in(t *testing.T) *browser {
+	sub := *b
+	sub.t = t
+	t.Cleanup(func() {
+		if t.Failed() {
+			sub.keep()
+		}
+	})
+	return &sub
 }
 
 // keep writes down what the page looks like, and names it in the log.
@@ -113,7 +126,7 @@ func eval[T any](b *browser, expression string) T {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.ctx, patience)
 	defer cancel()
-	value, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression))
+	value, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
 	if err != nil {
 		b.t.Fatalf("%s: %v", expression, err)
 	}
@@ -136,6 +149,7 @@ func (b *browser) scheme(scheme string) {
 // withoutScript is a browser that runs no script of a page.
 func (b *browser) withoutScript() {
 	b.t.Helper()
+	b.script = false
 	call(b, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
 }
 
@@ -173,12 +187,15 @@ func (b *browser) path() string {
 // visible has the text of the page that is shown, with white space as one
 // space. (innerText has what a closed details hides.)
 const visible = `(() => {
-	let text = "";
+	let text = "", last = null;
 	const walker = document.createTreeWalker(document.body ?? document.documentElement, NodeFilter.SHOW_TEXT);
 	for (let node = walker.nextNode(); node; node = walker.nextNode()) {
 		const parent = node.parentElement;
 		if (parent.closest("script, style, noscript, template, option") || !parent.checkVisibility({visibilityProperty: true})) continue;
-		text += node.data;
+		let block = parent;
+		while (block !== document.body && getComputedStyle(block).display.startsWith("inline")) block = block.parentElement;
+		text += (block === last ? "" : " ") + node.data;
+		last = block;
 	}
 	return text.replace(/\s+/g, " ").trim();
 })()`
@@ -190,24 +207,28 @@ func (b *browser) text(ctx context.Context) (string, error) {
 // see waits until the page shows all of the texts.
 func (b *browser) see(texts ...string) {
 	b.t.Helper()
-	var text string
-	var missing []string
-	ok := poll(b.ctx, func() bool {
-		now, err := b.text(b.ctx)
-		if err != nil {
-			return false // between two pages
-		}
-		text, missing = now, missing[:0]
-		for _, want := range texts {
-			if !strings.Contains(now, strings.Join(strings.Fields(want), " ")) {
-				missing = append(missing, want)
+	if !poll(b.ctx, func() bool { return b.shows(texts...) }) {
+		for _, text := range texts {
+			if !b.shows(text) {
+				b.t.Errorf("the page does not show %q within %s", text, patience)
 			}
 		}
-		return len(missing) == 0
-	})
-	if !ok {
-		b.t.Fatalf("the page does not show %q within %s, but\n%s", missing, patience, text)
+		b.t.FailNow()
 	}
+}
+
+// shows reports whether the page shows all of the texts now.
+func (b *browser) shows(texts ...string) bool {
+	now, err := b.text(b.ctx)
+	if err != nil {
+		return false // between two pages
+	}
+	for _, want := range texts {
+		if !strings.Contains(now, strings.Join(strings.Fields(want), " ")) {
+			return false
+		}
+	}
+	return true
 }
 
 // seeNot makes sure that the page shows none of the texts, as it is now.
