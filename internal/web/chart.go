@@ -13,7 +13,7 @@ import (
 const (
 	chartWidth  = 400
 	chartHeight = 180
-	plotLeft    = 46
+	plotLeft    = 52
 	plotRight   = chartWidth - 14
 	plotTop     = 12
 	plotBottom  = chartHeight - 24
