@@ -3,6 +3,7 @@ package web
 import (
 	"math"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -150,6 +151,16 @@ func TestLatencyHasGaps(t *testing.T) {
 	}))
 	if got := strings.Count(c.Line, "M"); got != 3 {
 		t.Errorf("the line has %d pieces, want 3: %s", got, c.Line)
+	}
+}
+
+// What goes from milliseconds to minutes is drawn on a logarithmic scale.
+func TestLatencyScale(t *testing.T) {
+	for worst, want := range map[int64]bool{150: false, 90_000: true} {
+		c := latencyChart(seriesOf(auditdrain.SpanHour, func(int) auditdrain.Point { return auditdrain.Point{Delivered: 1, P50: 12, P99: worst} }))
+		if got := slices.ContainsFunc(c.Y, func(t tick) bool { return t.Text == "1 min" }); got != want {
+			t.Errorf("12 to %d ms has the ticks %v", worst, c.Y)
+		}
 	}
 }
 

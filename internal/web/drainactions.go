@@ -196,7 +196,7 @@ func (s *Server) deleteDrain(v *visit) (reply, error) {
 		return reply{}, err
 	}
 	name := strings.TrimSpace(v.PostFormValue("name"))
-	if name != strings.TrimSpace(d.Name) && v.owner() {
+	if name != strings.TrimSpace(d.Name) {
 		return s.ask(v, "draindelete", "Delete", map[string]string{"name": name}, map[string]string{"name": "This is not the drain's name: type it as it is shown."})
 	}
 	if err := s.client.DeleteDrain(v.Context(), v.session.TeamID, d.ID); err != nil {

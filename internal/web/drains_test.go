@@ -75,7 +75,10 @@ func TestDrainsOfATeam(t *testing.T) {
 	paused, refused := s.drain("team_1", "Paused"), s.drain("team_1", "Refused <b>")
 	s.drain("team_2", "Theirs")
 	s.send("team_1", 3)
-	_, err := s.operator.UpdateDrain(t.Context(), "", paused.ID, auditdrain.DrainPatch{Status: new(auditdrain.StatusDisabled)})
+	_, err := s.store.UpdateDrain(t.Context(), "team_1", paused.ID, func(d *auditdrain.Drain) error {
+		d.Status, d.DisabledAt = auditdrain.StatusDisabled, time.Now().Add(-50*time.Hour).UnixMilli()
+		return nil
+	}, nil)
 	s.must(err)
 	since := time.Now().Add(-3 * time.Hour).UnixMilli()
 	s.save(auditdrain.DeliveryState{
@@ -86,7 +89,7 @@ func TestDrainsOfATeam(t *testing.T) {
 	p := b.get("/drains")
 	p.want(t, 200, "1 to 3 of 3", "s3://acme-audit/logs",
 		`<span class="badge errored">In trouble</span> <span class="muted">for 3 hours</span><span class="cause">The bucket policy &lt;denies&gt; it.</span>`,
-		`<span class="badge disabled">Paused</span> <span class="muted">for less than a second</span>`,
+		`<span class="badge disabled">Paused</span> <span class="muted">for 2 days</span>`,
 		fmt.Sprintf(`<td data-label="Backlog" class="number" id="backlog-%s">2</td>`, refused.ID),
 		fmt.Sprintf(`<td data-label="Last delivery" id="last-%s">3 hours ago</td>`, refused.ID),
 		`aria-label="0 delivered, 0 failed in 24 hours"`,
@@ -146,13 +149,48 @@ func TestDrainsArePaged(t *testing.T) {
 	if names = slices.Compact(names); len(names) != 60 {
 		t.Errorf("three pages list %d drains, want 60", len(names))
 	}
-	b.get("/drains?page=3&q=drain").want(t, 200, "51 to 60 of 60", `href="/drains?page=2&amp;q=drain" rel="prev"`)
+	last := b.get("/drains?page=3&q=drain")
+	last.want(t, 200, "51 to 60 of 60", `href="/drains?page=2&amp;q=drain" rel="prev"`)
+	last.wantNot(t, `rel="next"`)
 	if p := b.get("/drains?page=4&q=drain"); p.path != "/drains?q=drain" {
 		t.Errorf("a page that there is not led to %s", p.path)
 	}
 	for _, odd := range []string{"0", "-1", "x", "99999999999999999999"} {
 		b.get("/drains?page="+odd).want(t, 200, "1 to 25 of 60")
 	}
+}
+
+// What was delivered in the last hour is counted whatever span is shown.
+func TestLastHour(t *testing.T) {
+	s := newSite(t)
+	d := s.drain("team_1", "Archive")
+	now := time.Now()
+	for _, was := range []struct {
+		ago time.Duration
+		n   uint64
+	}{{2 * time.Hour, 5000}, {40 * time.Minute, 1000}, {20 * time.Minute, 200}, {0, 34}} {
+		s.must(s.store.AddTallies(t.Context(), now.Add(-was.ago), []auditdrain.Tally{{DrainID: d.ID, Delivered: was.n}}))
+	}
+	b := s.logIn(s.token(auditdrain.RoleViewer, "team_1"))
+	for _, span := range auditdrain.Spans {
+		b.get("/drains/"+d.ID+"?span="+string(span)).want(t, 200, "Delivering: 1,234 events in the last hour, nothing waits.", `aria-current="true">`)
+	}
+	b.get("/drains/"+d.ID+"?span=24h").want(t, 200, "6.23 k delivered and 0 failed attempts in 24 hours", "<td>5,000</td>")
+}
+
+// A failure that differs from the one before by AWS's request ID only is not
+// told twice.
+func TestSameFailures(t *testing.T) {
+	s := newSite(t)
+	d := s.drain("team_1", "Archive")
+	var attempts []auditdrain.Attempt
+	for i, text := range []string{"other", "refused (request id R1)", "refused (request id R2)"} {
+		attempts = append(attempts, auditdrain.Attempt{Number: uint64(i + 1), At: int64(i + 1), EventID: "evt-1", Outcome: auditdrain.OutcomeFailed, RequestID: fmt.Sprint("R", i), Error: text})
+	}
+	s.save(auditdrain.DeliveryState{DrainID: d.ID}, attempts...)
+	p := s.logIn(s.token(auditdrain.RoleViewer, "team_1")).get("/drains/" + d.ID)
+	p.want(t, 200, "refused (request id R2)", `<span class="muted">the same</span>`, ">other<")
+	p.wantNot(t, "request id R1")
 }
 
 func TestSentences(t *testing.T) {

@@ -114,6 +114,9 @@ func TestListIsLive(t *testing.T) {
 			t.Errorf("%s is not in the page: %q", id, html)
 		}
 	}
+	if parts := b.open("/drains/live").first(); parts["others"] != "" {
+		t.Errorf("without trouble it is said that %q", parts["others"])
+	}
 	s.trouble(d, "AWS refused <b>")
 	for _, id := range ids(stream.until("status-"+d.ID, "AWS refused &lt;b&gt;")) {
 		if id != "tabs" && id != "status-"+d.ID {
