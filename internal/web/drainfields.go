@@ -109,6 +109,15 @@ func (f *drainForm) Value(name string) string { return f.typed[name] }
 // Label is what a field is called on the page.
 func (f *drainForm) Label(name string) string { return fieldNamed(name).label }
 
+// ID is that of a field's element: the first one in error is where buttons
+// lead, which gives it the focus, too.
+func (f *drainForm) ID(name string) string {
+	if f.Lands(name) {
+		return "here"
+	}
+	return "f-" + name
+}
+
 // Problem is what is wrong with a field, or "".
 func (f *drainForm) Problem(name string) string {
 	for _, p := range f.Problems {
@@ -136,7 +145,7 @@ func (f *drainForm) Lands(part string) bool {
 // that the template takes besides.
 func (f *drainForm) Field(name string, more ...any) (map[string]any, error) {
 	return args(append([]any{
-		"name", name, "label", f.Label(name), "value", f.Value(name), "problem", f.Problem(name), "lands", f.Lands(name),
+		"id", f.ID(name), "name", name, "label", f.Label(name), "value", f.Value(name), "problem", f.Problem(name),
 		"help", "", "type", "text", "list", "", "example", "", "required", fieldNamed(name).missing != "",
 	}, more...)...)
 }

@@ -102,5 +102,4 @@ if (guided) {
       // The button does it, too.
     }
   });
-  guided.querySelector("[aria-invalid=true]")?.focus();
 }
