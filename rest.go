@@ -151,6 +151,8 @@ type TeamPatch struct {
 // TeamList is the answer of GET /v1/teams.
 type TeamList struct {
 	Teams []Team `json:"teams"`
+	// Matches is how many there are in all, if a limit was given.
+	Matches *int `json:"matches,omitempty"`
 }
 
 // TokenInput is the body of POST /v1/tokens.

@@ -89,6 +89,7 @@ func calls(c *client.Client) map[string]func(context.Context) error {
 	name := "n"
 	return map[string]func(context.Context) error{
 		"ListTeams": func(ctx context.Context) error { _, err := c.ListTeams(ctx); return err },
+		"FindTeams": func(ctx context.Context) error { _, err := c.FindTeams(ctx, "a&b", 5); return err },
 		"GetTeam":   func(ctx context.Context) error { _, err := c.GetTeam(ctx, "acme"); return err },
 		"UpdateTeam": func(ctx context.Context) error {
 			_, err := c.UpdateTeam(ctx, "acme", auditdrain.TeamPatch{Name: &name})
@@ -153,6 +154,7 @@ func calls(c *client.Client) map[string]func(context.Context) error {
 func TestRequests(t *testing.T) {
 	want := map[string]string{
 		"ListTeams":        "GET /v1/teams",
+		"FindTeams":        "GET /v1/teams?limit=5&search=a%26b",
 		"GetTeam":          "GET /v2/teams/acme",
 		"UpdateTeam":       "PATCH /v1/teams/acme",
 		"CreatePortalLink": "POST /v1/portal-links",
@@ -232,7 +234,7 @@ func TestErrorIsTheServers(t *testing.T) {
 // happen twice.
 func TestRepeatsOnlyWhatIsSafe(t *testing.T) {
 	repeated := map[string]bool{
-		"ListTeams": true, "GetTeam": true, "ListTokens": true, "ListDrains": true, "GetDrain": true, "SendEvents": true, "Setup": true, "CheckPolicies": true,
+		"ListTeams": true, "FindTeams": true, "GetTeam": true, "ListTokens": true, "ListDrains": true, "GetDrain": true, "SendEvents": true, "Setup": true, "CheckPolicies": true,
 		"ListAttempts": true, "ListSkips": true, "GetReplay": true, "ListActivity": true,
 	}
 	causes := map[string]struct {

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"net/http"
+	"net/url"
 	"strconv"
 
 	"github.com/auditdrain/auditdrain"
@@ -22,6 +23,19 @@ func (c *Client) ListTeams(ctx context.Context) ([]auditdrain.Team, error) {
 	var out auditdrain.TeamList
 	err := c.call(ctx, get(nil, "v1", "teams"), &out)
 	return out.Teams, err
+}
+
+// FindTeams returns up to limit (1 to auditdrain.MaxPage) of the teams that have
+// text in their ID, slug or name, and how many there are. It is repeated when
+// that may help.
+func (c *Client) FindTeams(ctx context.Context, text string, limit int) (auditdrain.TeamList, error) {
+	query := url.Values{"limit": {strconv.Itoa(limit)}}
+	if text != "" {
+		query.Set("search", text)
+	}
+	var out auditdrain.TeamList
+	err := c.call(ctx, get(query, "v1", "teams"), &out)
+	return out, err
 }
 
 // GetTeam returns the team with this ID or slug. It is repeated when that may

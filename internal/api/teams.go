@@ -1,8 +1,10 @@
 package api
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/auditdrain/auditdrain"
@@ -10,12 +12,34 @@ import (
 
 func (s *Server) getTeam(c *call) (any, error) { return c.team, nil }
 
+var teamParams = []param{
+	{"search", "Only teams that have this in their ID, slug or name; case does not matter."},
+	{"limit", fmt.Sprintf("List so many at most, 1 to %d, and tell how many there are.", auditdrain.MaxPage)},
+}
+
 func (s *Server) listTeams(c *call) (any, error) {
+	if err := checkQuery(c, teamParams); err != nil {
+		return nil, err
+	}
+	query := c.URL.Query()
+	limit, err := strconv.Atoi(query.Get("limit"))
+	if query.Has("limit") && (err != nil || limit < 1 || limit > auditdrain.MaxPage) {
+		return nil, auditdrain.FieldErrors([]auditdrain.Problem{{Field: "limit", Message: fmt.Sprintf("%q is not allowed: use 1 to %d", query.Get("limit"), auditdrain.MaxPage)}})
+	}
 	teams, err := s.Teams.Teams(c.Context())
 	if err != nil {
 		return nil, err
 	}
-	return auditdrain.TeamList{Teams: notNil(teams)}, nil
+	if text := strings.ToLower(query.Get("search")); text != "" {
+		teams = slices.DeleteFunc(teams, func(t auditdrain.Team) bool {
+			return !strings.Contains(strings.ToLower(t.ID+"\n"+t.Slug+"\n"+t.Name), text)
+		})
+	}
+	list := auditdrain.TeamList{Teams: notNil(teams)}
+	if matches := len(teams); query.Has("limit") {
+		list.Teams, list.Matches = list.Teams[:min(limit, matches)], &matches
+	}
+	return list, nil
 }
 
 func (s *Server) createTeam(c *call) (any, error) {

@@ -10,6 +10,34 @@ import (
 	"github.com/auditdrain/auditdrain"
 )
 
+func TestFindTeams(t *testing.T) {
+	s := newService(t)
+	for _, id := range []string{"team_a", "team_b", "other"} {
+		s.team(id)
+	}
+	for query, want := range map[string]struct {
+		teams   int
+		matches int // -1: not told
+	}{
+		"":                        {3, -1},
+		"?search=TEAM_":           {2, -1},
+		"?search=team_&limit=1":   {1, 2},
+		"?search=nobody&limit=5":  {0, 0},
+		"?limit=200":              {3, 3},
+		"?search=team_b&limit=20": {1, 1},
+	} {
+		got := must[auditdrain.TeamList](s, "GET", "/v1/teams"+query, "")
+		if matches := got.Matches; len(got.Teams) != want.teams || (matches == nil) != (want.matches < 0) || matches != nil && *matches != want.matches {
+			t.Errorf("%q: %+v, want %+v", query, got, want)
+		}
+	}
+	for _, query := range []string{"?limit=0", "?limit=201", "?limit=x", "?limit=", "?q=team"} {
+		if got := s.do(operatorToken, "GET", "/v1/teams"+query, ""); got.status != 400 {
+			t.Errorf("%q: %d %s, want 400", query, got.status, got.body)
+		}
+	}
+}
+
 func TestTokens(t *testing.T) {
 	s := newService(t)
 	s.team("team_a")

@@ -220,19 +220,14 @@ type teamPicker struct {
 const maxPicked = 50
 
 func (s *Server) pickTeam(v *visit) (reply, error) {
-	teams, err := s.client.ListTeams(v.Context())
+	search := strings.TrimSpace(v.FormValue("search"))
+	list, err := s.client.FindTeams(v.Context(), search, maxPicked)
 	if err != nil {
 		return reply{}, err
 	}
-	p := teamPicker{Search: strings.TrimSpace(v.FormValue("search"))}
-	text := strings.ToLower(p.Search)
-	for _, t := range teams {
-		if !strings.Contains(strings.ToLower(t.ID+"\n"+t.Slug+"\n"+t.Name), text) {
-			continue
-		}
-		if p.Matches++; len(p.Teams) < maxPicked {
-			p.Teams = append(p.Teams, t)
-		}
+	p := teamPicker{Search: search, Teams: list.Teams, Matches: len(list.Teams)}
+	if list.Matches != nil {
+		p.Matches = *list.Matches
 	}
 	return reply{page: "teampicker", title: "Create a drain", data: p, visit: v}, nil
 }
