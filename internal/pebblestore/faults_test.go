@@ -19,7 +19,7 @@ import (
 )
 
 func TestFaults(t *testing.T) {
-	storetest.RunFaults(t, newFaultyPlace)
+	storetest.RunFaults(t, newFaultyPlace, storetest.Faults...)
 }
 
 func TestHistories(t *testing.T) {

@@ -76,14 +76,13 @@ type wave struct {
 func newAppending(batches []auditdrain.Batch) *appending {
 	a := &appending{batches: batches, places: make([][]int, len(batches)), waveOf: make([]*wave, len(batches))}
 	type event struct{ team, id string }
-	last := map[event]int{} // the last wave that has it
-	teams := map[string]bool{}
+	last := map[event]int{}   // the last wave that has it
+	teams := map[string]int{} // the last wave of each, so that batches keep their order
 	for i, b := range batches {
 		if len(b.Events) == 0 {
 			continue
 		}
-		teams[b.TeamID] = true
-		n := 0
+		n := teams[b.TeamID]
 		for _, e := range b.Events {
 			if at, ok := last[event{b.TeamID, e.ID}]; ok {
 				n = max(n, at+1)
@@ -92,6 +91,7 @@ func newAppending(batches []auditdrain.Batch) *appending {
 		for _, e := range b.Events {
 			last[event{b.TeamID, e.ID}] = n
 		}
+		teams[b.TeamID] = n
 		if n == len(a.waves) {
 			a.waves = append(a.waves, &wave{})
 		}

@@ -154,17 +154,17 @@ func (c *cluster) stop() {
 	_ = os.RemoveAll(c.dir)
 }
 
+func (c *cluster) address() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(c.port)) }
+
 // url is that of a schema.
-func (c *cluster) url(schema string) string {
-	return urlAt(net.JoinHostPort("127.0.0.1", strconv.Itoa(c.port)), schema)
-}
+func (c *cluster) url(schema string) string { return urlAt(c.address(), schema) }
 
 func urlAt(address, schema string) string {
-	u := url.URL{Scheme: "postgres", User: url.User("auditdrain"), Host: address, Path: "postgres"}
+	q := url.Values{"sslmode": {"disable"}}
 	if schema != "" {
-		u.RawQuery = url.Values{"search_path": {schema}}.Encode()
+		q.Set("search_path", schema)
 	}
-	return u.String()
+	return (&url.URL{Scheme: "postgres", User: url.User("auditdrain"), Host: address, Path: "postgres", RawQuery: q.Encode()}).String()
 }
 
 // newSchema makes an empty place for tables, for as long as the test runs.

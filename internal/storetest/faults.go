@@ -50,8 +50,11 @@ type FaultyPlace interface {
 // was acknowledged is there, what was not is there entirely or not at all,
 // numbers have no gaps, cursors do not lead, sending again neither doubles nor
 // conflicts, and the store can be used.
-func RunFaults(t *testing.T, newPlace func(t *testing.T) FaultyPlace) {
-	for _, fault := range Faults {
+//
+// The faults are those that can happen to the engine: a database over a network
+// has no disk that could be full, but connections that break.
+func RunFaults(t *testing.T, newPlace func(t *testing.T) FaultyPlace, faults ...Fault) {
+	for _, fault := range faults {
 		t.Run(string(fault), func(t *testing.T) {
 			t.Parallel()
 			nth := 1
