@@ -35,7 +35,7 @@ var serviceLink = regexp.MustCompile(`^AUDITDRAIN_(?:[A-Z0-9_]+_)?(?:` +
 	`PORT_[0-9]+_(?:TCP|UDP|SCTP)(?:_(?:ADDR|PORT|PROTO))?=)`)
 
 // everywhere are the flags outside of serve that have a variable.
-var everywhere = []string{"url", "token", "team", "output"}
+var everywhere = []string{"url", "token", "team", "output", "postgres"}
 
 // variable marks the flags that have one.
 const variable = "variable"

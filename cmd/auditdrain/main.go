@@ -64,12 +64,13 @@ func newRootCommand() *cobra.Command {
 		newPolicyCommand(),
 		newEventsCommand(),
 		newActivityCommand(),
+		newMigrateCommand(),
 		newVersionCommand(),
 	)
 	root.Long = root.Short + `.
 
 Flags that show a variable beside them can be set by it: those of serve, and
---url, --token, --team and --output. A flag goes before its variable, and an
+--url, --token, --team, --output and --postgres. A flag goes before its variable, and an
 empty variable counts as none. Other variables that begin with AUDITDRAIN_ are
 errors.`
 	root.SilenceErrors = true

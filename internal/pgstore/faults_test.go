@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/auditdrain/auditdrain/internal/pgtest"
 	"github.com/auditdrain/auditdrain/internal/storetest"
 )
 
@@ -30,8 +31,8 @@ type faultyPlace struct {
 }
 
 func newFaultyPlace(t *testing.T) storetest.FaultyPlace {
-	p := &faultyPlace{t: t, schema: newSchema(t), proxy: newProxy(t, theCluster.address())}
-	u, err := url.Parse(urlAt(p.proxy.listener.Addr().String(), p.schema))
+	p := &faultyPlace{t: t, schema: server.NewSchema(t), proxy: newProxy(t, server.Address())}
+	u, err := url.Parse(pgtest.URLAt(p.proxy.listener.Addr().String(), p.schema))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,7 +89,7 @@ func (p *faultyPlace) abandon() {
 	_ = p.store.Close()
 	p.store = nil
 	ctx := context.Background()
-	conn, err := pgx.Connect(ctx, theCluster.url(""))
+	conn, err := pgx.Connect(ctx, server.URL(""))
 	if err != nil {
 		p.t.Fatal(err)
 	}

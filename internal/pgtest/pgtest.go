@@ -1,11 +1,13 @@
-package pgstore
+// Package pgtest runs PostgreSQL for tests: a server of their own on loopback,
+// in a folder that is deleted in the end. It syncs as in production. Tests fail
+// where PostgreSQL is not installed; test/setup.sh does that.
+package pgtest
 
 import (
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/url"
 	"os"
@@ -22,26 +24,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// TestMain runs the tests with a PostgreSQL of their own, which syncs as in
-// production. Without PostgreSQL they fail: test/setup.sh installs it.
-func TestMain(m *testing.M) {
-	os.Exit(func() int {
-		c, err := startCluster()
-		if err != nil {
-			fmt.Fprintln(os.Stderr, "start PostgreSQL:", err)
-			return 1
-		}
-		defer c.stop()
-		theCluster = c
-		return m.Run()
-	}())
-}
-
-// theCluster is what TestMain has started.
-var theCluster *cluster
-
-// cluster is a PostgreSQL server in a folder that is deleted in the end.
-type cluster struct {
+// Server is a PostgreSQL server with an empty database.
+type Server struct {
 	dir     string
 	port    int
 	server  *exec.Cmd
@@ -49,51 +33,65 @@ type cluster struct {
 	schemas atomic.Int64
 }
 
-func startCluster() (c *cluster, err error) {
+// Start starts a server. TestMain does, for all tests of a package, and stops it.
+func Start() (*Server, error) {
+	s := &Server{}
+	err := s.start()
+	if err == nil {
+		err = s.wait()
+	}
+	if err != nil {
+		s.Stop()
+		return nil, fmt.Errorf("%w\n%s", err, &s.log)
+	}
+	return s, nil
+}
+
+func (s *Server) start() error {
 	bin, err := serverPrograms()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	c = &cluster{}
-	if c.dir, err = os.MkdirTemp("", "auditdrain-postgres-"); err != nil {
-		return nil, err
+	if s.dir, err = os.MkdirTemp("", "auditdrain-postgres-"); err != nil {
+		return err
 	}
-	defer func() {
-		if err != nil {
-			c.stop()
-		}
-	}()
-	who, err := serverUser(c.dir)
+	who, err := serverUser(s.dir)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	data := filepath.Join(c.dir, "data")
+	data := filepath.Join(s.dir, "data")
 	initdb := exec.Command(filepath.Join(bin, "initdb"), "-D", data, "-U", "auditdrain", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync")
-	initdb.SysProcAttr, initdb.Dir = who, c.dir
+	initdb.SysProcAttr, initdb.Dir = who, s.dir
 	if out, err := initdb.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("initdb: %w\n%s", err, out)
+		return fmt.Errorf("initdb: %w\n%s", err, out)
 	}
-	if c.port, err = freePort(); err != nil {
-		return nil, err
+	if s.port, err = freePort(); err != nil {
+		return err
 	}
-	c.server = exec.Command(filepath.Join(bin, "postgres"), "-D", data,
-		"-c", "listen_addresses=127.0.0.1", "-c", "port="+strconv.Itoa(c.port), "-c", "unix_socket_directories=",
+	server := exec.Command(filepath.Join(bin, "postgres"), "-D", data,
+		"-c", "listen_addresses=127.0.0.1", "-c", "port="+strconv.Itoa(s.port), "-c", "unix_socket_directories=",
 		"-c", "max_connections=300", "-c", "shared_buffers=128MB")
-	c.server.SysProcAttr, c.server.Dir = who, c.dir
-	c.server.SysProcAttr.Pdeathsig = syscall.SIGKILL
-	c.server.Stdout, c.server.Stderr = &c.log, &c.log
-	if err := c.server.Start(); err != nil {
-		return nil, err
+	server.SysProcAttr, server.Dir = who, s.dir
+	server.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	server.Stdout, server.Stderr = &s.log, &s.log
+	if err := server.Start(); err != nil {
+		return err
 	}
+	s.server = server
+	return nil
+}
+
+// wait waits until the server takes connections.
+func (s *Server) wait() error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	for {
-		conn, err := pgx.Connect(ctx, c.url(""))
+		conn, err := pgx.Connect(ctx, s.URL(""))
 		if err == nil {
-			return c, conn.Close(ctx)
+			return conn.Close(ctx)
 		}
 		if ctx.Err() != nil {
-			return nil, fmt.Errorf("%w\n%s", err, &c.log)
+			return err
 		}
 	}
 }
@@ -145,21 +143,23 @@ func freePort() (int, error) {
 	return l.Addr().(*net.TCPAddr).Port, nil
 }
 
-// stop ends the server and deletes all that it has stored.
-func (c *cluster) stop() {
-	if c.server != nil && c.server.Process != nil {
-		_ = c.server.Process.Signal(syscall.SIGQUIT) // at once, without saving
-		_ = c.server.Wait()
+// Stop ends the server and deletes all that it has stored.
+func (s *Server) Stop() {
+	if s.server != nil {
+		_ = s.server.Process.Signal(syscall.SIGQUIT) // at once, without saving
+		_ = s.server.Wait()
 	}
-	_ = os.RemoveAll(c.dir)
+	_ = os.RemoveAll(s.dir)
 }
 
-func (c *cluster) address() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(c.port)) }
+// Address is host:port, for a proxy.
+func (s *Server) Address() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)) }
 
-// url is that of a schema.
-func (c *cluster) url(schema string) string { return urlAt(c.address(), schema) }
+// URL is that of a schema, or of the database if it is empty.
+func (s *Server) URL(schema string) string { return URLAt(s.Address(), schema) }
 
-func urlAt(address, schema string) string {
+// URLAt is URL for who reaches the server at another address.
+func URLAt(address, schema string) string {
 	q := url.Values{"sslmode": {"disable"}}
 	if schema != "" {
 		q.Set("search_path", schema)
@@ -167,16 +167,17 @@ func urlAt(address, schema string) string {
 	return (&url.URL{Scheme: "postgres", User: url.User("auditdrain"), Host: address, Path: "postgres", RawQuery: q.Encode()}).String()
 }
 
-// newSchema makes an empty place for tables, for as long as the test runs.
-func newSchema(t testing.TB) string {
+// NewSchema makes an empty place for tables, for as long as the test runs, and
+// returns its name.
+func (s *Server) NewSchema(t testing.TB) string {
 	t.Helper()
-	schema := fmt.Sprint("test", theCluster.schemas.Add(1))
+	schema := fmt.Sprint("test", s.schemas.Add(1))
 	admin := func(sql string) {
-		conn, err := pgx.Connect(context.Background(), theCluster.url(""))
+		conn, err := pgx.Connect(context.Background(), s.URL(""))
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer closeConn(conn)
+		defer conn.Close(context.Background())
 		if _, err := conn.Exec(context.Background(), sql); err != nil {
 			t.Fatal(err)
 		}
@@ -185,5 +186,3 @@ func newSchema(t testing.TB) string {
 	t.Cleanup(func() { admin("DROP SCHEMA " + schema + " CASCADE") })
 	return schema
 }
-
-func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
