@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -138,7 +139,7 @@ func BenchmarkAppend(b *testing.B) {
 	for i := range body {
 		body[i] = byte('a' + i%26)
 	}
-	b.SetParallelism(callers)
+	b.SetParallelism(max(callers/runtime.GOMAXPROCS(0), 1))
 	b.ReportAllocs()
 	b.ResetTimer()
 	b.RunParallel(func(pb *testing.PB) {
