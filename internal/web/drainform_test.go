@@ -370,7 +370,7 @@ func TestTestOnThePage(t *testing.T) {
 			"The test passed.", "Others could use this role.", `<span class="add">&#43; `, "vercel-team:team_1",
 		}},
 		{"trust policy", otherTeam, g.PermissionsPolicy(), false, []string{
-			"The test failed.", "administrator of the role", "The complete answer of AWS", "not authorized to perform: sts:AssumeRole", "<dt>Request ID</dt>",
+			"The test failed.", "administrator of the role", "The statement above mends this, too.", "The complete answer of AWS", "not authorized to perform: sts:AssumeRole", "<dt>Request ID</dt>",
 			"Find the call in CloudTrail", "Copy for support", "In the policies that you have pasted", `<span class="add">&#43;          &#34;sts:ExternalId&#34;: &#34;vercel-team:team_1&#34;`,
 		}},
 		{"permissions policy", g.TrustPolicy(), elsewhere, false, []string{
