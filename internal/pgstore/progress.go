@@ -25,37 +25,60 @@ import (
 // Drains that do not exist (any more) are left out and returned. A cursor
 // beyond the team's last event, or a drain that is named twice, is an error,
 // and nothing is saved.
+//
+// It saves whoever owns the drain: it is for when no node delivers. See Node.
 func (s *Store) SaveProgress(ctx context.Context, progress []auditdrain.Progress) (gone []string, err error) {
+	missing, err := s.saveProgress(ctx, progress, fence{})
+	for _, u := range missing {
+		gone = append(gone, u.drainID)
+	}
+	return gone, err
+}
+
+// fence keeps from saving drains that are another's by now.
+type fence struct {
+	owner  string           // "": there is none
+	epochs map[string]int64 // by drain ID
+}
+
+// unsaved is a drain that was left out.
+type unsaved struct {
+	drainID string
+	exists  bool // so it is for the fence
+}
+
+func (s *Store) saveProgress(ctx context.Context, progress []auditdrain.Progress, f fence) (left []unsaved, err error) {
 	if len(progress) == 0 {
 		return nil, nil
 	}
-	v, err := newSaves(progress)
+	v, err := newSaves(progress, f.epochs)
 	if err != nil {
 		return nil, fmt.Errorf("save progress: %w", err)
 	}
 	err = s.do(ctx, "save progress", func(ctx context.Context, c *pgx.Conn) error {
-		gone = nil
+		left = nil
 		b := &pgx.Batch{}
 		if !v.failures {
 			b.Queue(`SELECT set_config('synchronous_commit', 'off', true)`)
 		}
 		b.Queue(saveSQL, v.drains, v.cursors, v.skipped, v.errored, v.replays, v.replayCursors, v.finished, v.states,
-			v.attempts.drains, v.attempts.failed, v.attempts.slots, v.attempts.data,
+			v.attempts.drains, v.attempts.failed, v.attempts.slots, v.attempts.data, v.epochs, f.owner,
 		).Query(func(rows pgx.Rows) (err error) {
-			gone, err = readSaved(rows)
+			left, err = readUnsaved(rows)
 			return err
 		})
 		return pipeline(ctx, c, b)
 	})
-	return gone, err
+	return left, err
 }
 
 // saveSQL returns the drains that were not saved, and why: the number of the
-// last event if it is because of that, else null: there is no such drain.
+// last event if it is because of that, else null; then there is no such drain, or
+// it is another's. A change of owner that is under way is waited for.
 const saveSQL = `
 WITH input AS MATERIALIZED (
-    SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::boolean[], $5::text[], $6::bigint[], $7::boolean[], $8::text[])
-        AS i (drain_id, cursor, skipped, errored, replay_id, replay_cursor, replay_finished, state)
+    SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::boolean[], $5::text[], $6::bigint[], $7::boolean[], $8::text[], $13::bigint[])
+        AS i (drain_id, cursor, skipped, errored, replay_id, replay_cursor, replay_finished, state, epoch)
 ), ahead AS MATERIALIZED (
     SELECT i.drain_id, i.cursor, coalesce(q.last_seq, 0) AS last
     FROM input i JOIN delivery d ON d.drain_id = i.drain_id LEFT JOIN sequences q ON q.team_id = d.team_id
@@ -67,6 +90,7 @@ WITH input AS MATERIALIZED (
         errored = i.errored, replay_id = i.replay_id, replay_cursor = i.replay_cursor, replay_finished = i.replay_finished,
         state = i.state
     FROM input i WHERE d.drain_id = i.drain_id AND NOT EXISTS (SELECT FROM ahead)
+        AND ($14 = '' OR d.owner = $14 AND d.epoch = i.epoch)
     RETURNING d.drain_id
 ), tried AS (
     INSERT INTO attempts (drain_id, failed, slot, data)
@@ -75,28 +99,29 @@ WITH input AS MATERIALIZED (
     JOIN saved USING (drain_id)
     ON CONFLICT (drain_id, failed, slot) DO UPDATE SET data = excluded.data
 )
-SELECT drain_id, cursor, last FROM ahead
+SELECT drain_id, cursor, last, true AS exists FROM ahead
 UNION ALL
-SELECT i.drain_id, i.cursor, NULL FROM input i LEFT JOIN saved s ON s.drain_id = i.drain_id
+SELECT i.drain_id, i.cursor, NULL, EXISTS (SELECT FROM delivery d WHERE d.drain_id = i.drain_id)
+FROM input i LEFT JOIN saved s ON s.drain_id = i.drain_id
 WHERE s.drain_id IS NULL AND NOT EXISTS (SELECT FROM ahead)
 ORDER BY drain_id`
 
-func readSaved(rows pgx.Rows) (gone []string, err error) {
-	var id string
+func readUnsaved(rows pgx.Rows) (left []unsaved, err error) {
+	var u unsaved
 	var cursor uint64
 	var last *uint64
 	var ahead error
-	_, err = pgx.ForEachRow(rows, []any{&id, &cursor, &last}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&u.drainID, &cursor, &last, &u.exists}, func() error {
 		if last != nil && ahead == nil {
-			ahead = fmt.Errorf("drain %s cannot have delivered event %d: the last one is %d", id, cursor, *last)
+			ahead = fmt.Errorf("drain %s cannot have delivered event %d: the last one is %d", u.drainID, cursor, *last)
 		}
-		gone = append(gone, id)
+		left = append(left, u)
 		return nil
 	})
 	if err = errors.Join(err, ahead); err != nil {
 		return nil, err
 	}
-	return gone, nil
+	return left, nil
 }
 
 // saves are columns of what is to be saved, ordered by drain, so that two nodes
@@ -110,6 +135,7 @@ type saves struct {
 	replayCursors []int64
 	finished      []bool
 	states        []string
+	epochs        []int64
 	attempts      attemptRows
 	failures      bool // among the attempts
 }
@@ -121,7 +147,7 @@ type attemptRows struct {
 	data   []string
 }
 
-func newSaves(progress []auditdrain.Progress) (v saves, err error) {
+func newSaves(progress []auditdrain.Progress, epochs map[string]int64) (v saves, err error) {
 	sorted := slices.Clone(progress)
 	slices.SortFunc(sorted, func(a, b auditdrain.Progress) int { return cmp.Compare(a.State.DrainID, b.State.DrainID) })
 	for i, p := range sorted {
@@ -144,6 +170,7 @@ func newSaves(progress []auditdrain.Progress) (v saves, err error) {
 		v.replayCursors = append(v.replayCursors, int64(replay.Cursor))
 		v.finished = append(v.finished, replay.FinishedAt != 0)
 		v.states = append(v.states, string(state))
+		v.epochs = append(v.epochs, epochs[p.State.DrainID])
 		if err := v.addAttempts(p); err != nil {
 			return v, fmt.Errorf("drain %s: %w", p.State.DrainID, err)
 		}

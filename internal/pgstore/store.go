@@ -1,7 +1,9 @@
 package pgstore
 
 import (
+	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -43,6 +45,9 @@ const (
 type Options struct {
 	Logger *slog.Logger     // slog.Default() if nil
 	Now    func() time.Time // time.Now if nil
+	// Name is what the database's administrator sees of this node, and begins its
+	// ID; "node" if it is empty.
+	Name string
 	// MaxConns bounds the connections; 0 means the URL's pool_max_conns, or 16.
 	MaxConns int
 	// CallTimeout bounds each method; 0 means 30 seconds.
@@ -53,6 +58,7 @@ type Options struct {
 // documentation for what it guarantees.
 type Store struct {
 	opts     Options
+	id       string // of the node
 	pool     *pgxpool.Pool
 	recorded chan struct{} // see Recorded
 	lookups  lookups
@@ -82,6 +88,8 @@ func Open(ctx context.Context, url string, opts Options) (*Store, error) {
 	if opts.MaxConns > 0 {
 		config.MaxConns = int32(opts.MaxConns)
 	}
+	id := cmp.Or(opts.Name, "node") + "-" + strings.ToLower(rand.Text()[:8])
+	config.ConnConfig.RuntimeParams["application_name"] = "auditdrain " + id
 	made, err := migrateWith(ctx, config.ConnConfig)
 	if err != nil {
 		return nil, fmt.Errorf("open database: %w", unavailable(err))
@@ -93,7 +101,7 @@ func Open(ctx context.Context, url string, opts Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
-	s := &Store{opts: opts, pool: pool, recorded: make(chan struct{}, 1)}
+	s := &Store{opts: opts, id: id, pool: pool, recorded: make(chan struct{}, 1)}
 	return s, nil
 }
 

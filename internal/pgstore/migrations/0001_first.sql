@@ -76,6 +76,16 @@ CREATE TABLE delivery (
     epoch           bigint NOT NULL DEFAULT 0 -- goes up with every change of owner
 ) WITH (fillfactor = 50);
 CREATE INDEX delivery_of_team ON delivery (team_id);
+CREATE INDEX delivery_of_owner ON delivery (owner);
+
+-- The nodes that deliver. One is alive for its term after its last beat. Whoever
+-- owns a drain is here, alive or not. Times are the database's, in Unix ms.
+CREATE TABLE nodes (
+    id     text COLLATE "C" PRIMARY KEY, -- of a process, not of a machine
+    joined bigint NOT NULL, -- since when it has been alive
+    beat   bigint NOT NULL,
+    term   bigint NOT NULL  -- ms
+);
 
 -- Rings: the slot of an attempt is its number, modulo how many are kept.
 CREATE TABLE attempts (
