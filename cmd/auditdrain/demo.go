@@ -325,7 +325,7 @@ func (l *liveLine) draw(ctx context.Context) {
 func (l *liveLine) drawNow(ctx context.Context) {
 	l.drawn = time.Now()
 	d, err := l.p.client.GetDrain(ctx, demoTeam, l.p.drainID)
-	accepted, _, seqErr := l.in.store.Last(ctx, demoTeam)
+	accepted, _, seqErr := l.in.engine.store.Last(ctx, demoTeam)
 	if err != nil || seqErr != nil || d.Metadata == nil {
 		return // the next one may work; sending reports what does not
 	}

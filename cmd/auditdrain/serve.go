@@ -28,6 +28,7 @@ import (
 	"github.com/auditdrain/auditdrain/internal/ingest"
 	"github.com/auditdrain/auditdrain/internal/notify"
 	"github.com/auditdrain/auditdrain/internal/pebblestore"
+	"github.com/auditdrain/auditdrain/internal/pgstore"
 	"github.com/auditdrain/auditdrain/internal/s3"
 	"github.com/auditdrain/auditdrain/internal/series"
 	"github.com/auditdrain/auditdrain/internal/setup"
@@ -45,6 +46,9 @@ type settings struct {
 	listen          string
 	publicURL       string
 	data            string
+	postgres        string
+	lease           time.Duration
+	nodeName        string
 	namespace       string
 	writerRoleARN   string
 	templateURL     string
@@ -70,8 +74,9 @@ func newServeCommand() *cobra.Command {
 
 AWS credentials, region and endpoints come from the standard AWS environment,
 files and metadata services. The first start writes an operator token to
-DATA/operator-token, unless AUDITDRAIN_OPERATOR_TOKEN gives one. --notify-url
-needs AUDITDRAIN_NOTIFY_SECRET: whsec_ and the output of openssl rand -base64 32.`,
+DATA/operator-token, unless AUDITDRAIN_OPERATOR_TOKEN gives one. With --postgres
+any number of processes share the work, nothing is kept in a folder, and
+AUDITDRAIN_OPERATOR_TOKEN is needed. --notify-url needs AUDITDRAIN_NOTIFY_SECRET: whsec_ and the output of openssl rand -base64 32.`,
 		Args:              cobra.NoArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -86,6 +91,9 @@ needs AUDITDRAIN_NOTIFY_SECRET: whsec_ and the output of openssl rand -base64 32
 	f.StringVar(&set.listen, "listen", "127.0.0.1:8080", "`address` to listen on; put TLS in front of any that is not loopback")
 	f.StringVar(&set.publicURL, "public-url", "", "`URL` where people reach the pages, which portal links begin with, such as https://audit.example.com; default: http:// and the address listened on")
 	f.StringVar(&set.data, "data", "./auditdrain-data", "`folder` of the embedded store")
+	f.StringVar(&set.postgres, "postgres", "", "`URL` of a PostgreSQL database, such as postgres://user@host:5432/auditdrain, that any number of processes share, instead of a folder; give a password by the variable, or as PGPASSWORD or PGPASSFILE")
+	f.DurationVar(&set.lease, "lease", pgstore.DefaultLease, "with --postgres: how long it takes at most until others take over the drains of a process that has died")
+	f.StringVar(&set.nodeName, "node-name", "", "with --postgres: `name` of this process in logs, metrics and the database; default: the host's")
 	f.StringVar(&set.namespace, "namespace", string(auditdrain.DefaultNamespace), "beginning of schema `name` and external IDs")
 	f.StringVar(&set.writerRoleARN, "writer-role-arn", "", "`ARN` of the role that customers' trust policies name, assumed first; without it, customers trust what the service runs as")
 	f.StringVar(&set.unsafeRoles, "unsafe-roles", "warn", "what to do about `roles` that others than their team could use: warn in test deliveries, or refuse to enable their drains")
@@ -117,6 +125,9 @@ func newLogger(w io.Writer, format string) (*slog.Logger, error) {
 }
 
 func (set settings) validate() error {
+	if err := set.validateSharing(); err != nil {
+		return err
+	}
 	if err := auditdrain.Namespace(set.namespace).Validate(); err != nil {
 		return usagef("--%w", err)
 	}
@@ -174,6 +185,9 @@ func serve(ctx context.Context, set settings, log *slog.Logger, started func(*in
 	if err != nil {
 		return err
 	}
+	if set.postgres != "" && givenToken == "" {
+		return usagef("--postgres needs AUDITDRAIN_OPERATOR_TOKEN, the same for all processes: they have no folder in common that it could be in")
+	}
 	notifySecrets, err := notifySecretsFromEnvironment(set.notifyURL)
 	if err != nil {
 		return err
@@ -183,16 +197,16 @@ func serve(ctx context.Context, set settings, log *slog.Logger, started func(*in
 		return err
 	}
 	defer limitShutdown(ctx, set.shutdownTimeout, log)()
-	store, err := pebblestore.Open(set.data, pebblestore.Options{Logger: log, MinFree: set.minFreeDisk})
+	eng, err := openEngine(ctx, set, log)
 	if err != nil {
 		return err
 	}
 	defer func() {
-		if closeErr := store.Close(); err == nil && closeErr != nil {
+		if closeErr := eng.store.Close(); err == nil && closeErr != nil {
 			err = closeErr
 		}
 	}()
-	if err := ensureSystemTeam(ctx, store); err != nil {
+	if err := ensureSystemTeam(ctx, eng.store); err != nil {
 		return err
 	}
 	operator, err := operatorToken(givenToken, set.data, log)
@@ -217,11 +231,11 @@ func serve(ctx context.Context, set settings, log *slog.Logger, started func(*in
 		STSTimeout:    set.stsTimeout,
 	})
 	defer client.Close()
-	in, err := newInstance(set, listener.Addr().String(), log, store, client, operator, notifySecrets)
+	in, err := newInstance(set, listener.Addr().String(), log, eng, client, operator, notifySecrets)
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
-	log.Info("auditdrain is listening", "url", in.url, "data", set.data, "version", buildVersion())
+	log.Info("auditdrain is listening", append([]any{"url", in.url, "version", buildVersion()}, eng.about...)...)
 	if started != nil {
 		started(in)
 	}
@@ -253,7 +267,7 @@ func limitShutdown(ctx context.Context, timeout time.Duration, log *slog.Logger)
 type instance struct {
 	settings
 	log       *slog.Logger
-	store     *pebblestore.Store
+	engine    engine
 	aws       *s3.Client
 	committer *ingest.Committer
 	forwarder *activity.Forwarder
@@ -267,8 +281,9 @@ type instance struct {
 	url       string
 }
 
-func newInstance(set settings, address string, log *slog.Logger, store *pebblestore.Store, client *s3.Client, operator auditdrain.TokenHash, notifySecrets [][]byte) (*instance, error) {
-	in := &instance{settings: set, log: log, store: store, aws: client, url: "http://" + address, registry: prometheus.NewRegistry()}
+func newInstance(set settings, address string, log *slog.Logger, eng engine, client *s3.Client, operator auditdrain.TokenHash, notifySecrets [][]byte) (*instance, error) {
+	store := eng.store
+	in := &instance{settings: set, log: log, engine: eng, aws: client, url: "http://" + address, registry: prometheus.NewRegistry()}
 	open := func(d auditdrain.Drain, unconditional bool) (deliver.Destination, error) {
 		return client.Open(d, s3.Options{Unconditional: unconditional})
 	}
@@ -280,14 +295,14 @@ func newInstance(set settings, address string, log *slog.Logger, store *pebblest
 		statusChanged = in.notifier.Changed
 	}
 	explainer := diagnose.Explainer{Namespace: auditdrain.Namespace(set.namespace), WriterARN: client.KnownWriterARN}
-	in.deliverer = deliver.New(store, store, open, deliver.Options{
+	in.deliverer = deliver.New(eng.deliveries, eng.deliveries, open, deliver.Options{
 		Grace: set.shutdownTimeout / 2, Explain: explainer.Explain, StatusChanged: statusChanged, Log: log,
 	})
-	in.recorder = series.New(in.deliverer, store, log)
+	in.recorder = series.New(in.deliverer, eng.deliveries, log)
 	in.committer = ingest.NewCommitter(store, in.deliverer.Wake, log)
 	in.forwarder = &activity.Forwarder{Namespace: auditdrain.Namespace(set.namespace), Store: store, Events: in.committer, Log: log}
 	in.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	for _, c := range [][]prometheus.Collector{store.Collectors(), in.committer.Collectors(), in.deliverer.Collectors()} {
+	for _, c := range [][]prometheus.Collector{eng.collectors, in.committer.Collectors(), in.deliverer.Collectors()} {
 		in.registry.MustRegister(c...)
 	}
 	if in.notifier != nil {
@@ -336,8 +351,8 @@ func newInstance(set settings, address string, log *slog.Logger, store *pebblest
 }
 
 // run serves until ctx ends or a part fails, and then shuts down in this
-// order: refuse events, finish deliveries under way and save cursors, record
-// what they did, finish requests, commit the events that still wait. The store
+// order: refuse events, finish deliveries under way and save cursors, leave the
+// drains to other processes, record what was done, finish requests, commit the events that still wait. The store
 // is the caller's.
 func (in *instance) run(ctx context.Context, listener net.Listener) error {
 	server := &http.Server{
@@ -348,14 +363,15 @@ func (in *instance) run(ctx context.Context, listener net.Listener) error {
 		IdleTimeout:       2 * time.Minute,
 		ErrorLog:          slog.NewLogLogger(in.log.Handler(), slog.LevelDebug),
 	}
-	storing := start(ctx, func(ctx context.Context) error { return in.store.Run(ctx, in.deliverer.SaveAgain) })
+	storing := start(ctx, func(ctx context.Context) error { return in.engine.keep(ctx, in.deliverer) })
 	serving := start(ctx, func(context.Context) error { return server.Serve(listener) })
 	committing := start(ctx, in.committer.Run)
 	forwarding := start(ctx, in.forwarder.Run)
 	delivering := start(ctx, in.deliverer.Run)
+	sharing := start(ctx, func(ctx context.Context) error { return in.engine.share(ctx, in.deliverer) })
 	recording := start(ctx, in.recorder.Run)
-	notifying := start(ctx, in.notify)
-	trimming := start(ctx, in.trim)
+	notifying := start(ctx, func(ctx context.Context) error { return in.engine.onDuty(ctx, in.notify) })
+	trimming := start(ctx, func(ctx context.Context) error { return in.engine.onDuty(ctx, in.trim) })
 	introducing := start(ctx, in.introduce)
 
 	var err error
@@ -368,6 +384,8 @@ func (in *instance) run(ctx context.Context, listener net.Listener) error {
 		err = fmt.Errorf("serve: %w", serving.err)
 	case <-delivering.done:
 		err = fmt.Errorf("deliver: %w", delivering.err)
+	case <-sharing.done:
+		err = fmt.Errorf("share the work: %w", sharing.err)
 	case <-notifying.done:
 		err = fmt.Errorf("notify: %w", notifying.err)
 	}
@@ -379,6 +397,7 @@ func (in *instance) run(ctx context.Context, listener net.Listener) error {
 	introducing.stop()
 	trimming.stop()
 	delivering.stop()
+	sharing.stop()
 	recording.stop()
 	notifying.stop()
 	if shutdownErr := server.Shutdown(deadline); shutdownErr != nil {
@@ -404,13 +423,13 @@ func (in *instance) trim(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
-			removed, err := in.store.Retain(ctx, in.retain)
+			removed, err := in.engine.store.Retain(ctx, in.retain)
 			if err != nil && ctx.Err() == nil {
 				in.log.Error("old events could not be removed", "err", err)
 			} else if removed > 0 {
 				in.log.Info("removed events that were delivered long ago", "events", removed, "retain", in.retain)
 			}
-			if err := in.store.DeleteExpired(ctx, time.Now()); err != nil && ctx.Err() == nil {
+			if err := in.engine.store.DeleteExpired(ctx, time.Now()); err != nil && ctx.Err() == nil {
 				in.log.Error("sessions that are over could not be removed", "err", err)
 			}
 		}

@@ -61,7 +61,6 @@ type Deliverer interface {
 // All methods are safe for concurrent use.
 type Node struct {
 	store *Store
-	own   *Store // with a connection that nobody else uses: a lease waits for nothing
 	log   *slog.Logger
 	id    string
 	times leaseTimes
@@ -75,6 +74,7 @@ type Node struct {
 	metrics *nodeMetrics
 
 	// What follows is Run's.
+	own        *Store            // with a connection that nobody else uses: a lease waits for nothing
 	beatAt     time.Time         // the last that went well
 	settled    bool              // the one before did, too
 	surplus    int               // drains too many, at the last beat
@@ -114,35 +114,45 @@ const (
 )
 
 // Node returns the store's Node, which owns nothing until Run. There may be one.
-func (s *Store) Node(ctx context.Context, opts NodeOptions) (*Node, error) {
+func (s *Store) Node(opts NodeOptions) (*Node, error) {
 	if opts.Lease == 0 {
 		opts.Lease = DefaultLease
 	}
 	if opts.Lease < MinLease {
 		return nil, auditdrain.Errorf(auditdrain.CodeBadRequest, "lease: %s is not allowed: use %s or more", opts.Lease, MinLease)
 	}
-	times := timesOf(opts.Lease)
-	config := s.pool.Config()
+	return &Node{
+		store: s, log: s.opts.Logger, id: s.id, times: timesOf(opts.Lease),
+		held: map[string]*holding{}, renewed: make(chan struct{}, 1), duty: newDuty(), metrics: newNodeMetrics(),
+	}, nil
+}
+
+// connect opens the connection that is the node's own.
+func (n *Node) connect(ctx context.Context) error {
+	config := n.store.pool.Config()
 	config.MaxConns = 1
 	// What is lost when the database crashes is made again; see leases.go.
 	config.ConnConfig.RuntimeParams["synchronous_commit"] = "off"
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
-		return nil, fmt.Errorf("open node: %w", err)
+		return fmt.Errorf("open node: %w", err)
 	}
-	own := &Store{opts: s.opts, pool: pool}
-	own.opts.CallTimeout = times.beat
-	return &Node{
-		store: s, own: own, log: s.opts.Logger, id: s.id, times: times,
-		held: map[string]*holding{}, renewed: make(chan struct{}, 1), duty: newDuty(), metrics: newNodeMetrics(),
-	}, nil
+	n.own = &Store{opts: n.store.opts, pool: pool}
+	n.own.opts.CallTimeout = n.times.beat
+	return nil
 }
 
+// ID names this process among all that there ever were.
+func (n *Node) ID() string { return n.id }
+
 // Run takes part in the work until ctx ends, and then gives all away at once:
-// whoever delivers must have ended by then. It returns nil. What fails is
-// repeated without end. It is called once.
+// whoever delivers must have ended by then. What fails is repeated without end.
+// It is called once.
 func (n *Node) Run(ctx context.Context, d Deliverer) error {
-	defer n.own.Close()
+	if err := n.connect(context.WithoutCancel(ctx)); err != nil {
+		return err
+	}
+	defer n.own.pool.Close()
 	var watching sync.WaitGroup
 	defer watching.Wait()
 	watch, stop := context.WithCancel(ctx)
