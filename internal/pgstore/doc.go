@@ -47,6 +47,15 @@
 // partitioned table contain what it is partitioned by. So Append looks IDs up,
 // in an index of each day, while it holds the team's sequence.
 //
+// # Nodes
+//
+// A Node is one process's part of the work: the drains that it owns, for as long
+// as it is heard of. All that it does for its leases is one row that it writes
+// four times in each, however many drains there are; see leases.go. What others
+// have stored or changed it asks for several times a second; see changes.go. What
+// is to be done once for all is the duty of the node that has been there for
+// longest; see OnDuty.
+//
 // # Tables
 //
 // migrations/ has them, with what is in them. In short:
@@ -60,6 +69,7 @@
 //	sequences, delivered      each team's last number, what is gone, and since when events are delivered
 //	events                    one partition for each day (UTC) of acceptance, and one of leftovers
 //	days                      the partitions that there are
+//	nodes                     the processes that deliver, and when each was last heard of
 //	needs (a view)            up to which number each drain needs no event any more
 //
 // Events are removed by noting, in their team's sequence, up to which number
@@ -73,8 +83,8 @@
 // Tested is PostgreSQL 15. Meant to work, but not tested, is what speaks its
 // protocol and dialect, with declarative partitions: later versions, Aurora,
 // AlloyDB, YugabyteDB. For their sake there are no advisory locks, triggers,
-// stored procedures or LISTEN, a transaction that is broken off for another
-// (40001) is repeated, and the schema is the first in the search_path of the
-// URL. A pooler between must keep a transaction on one connection, and let the
-// settings through that we connect with (see parse).
+// stored procedures or LISTEN (nodes ask for news), a transaction that is broken
+// off for another (40001) is repeated, and the schema is the first in the
+// search_path of the URL. A pooler between must keep a transaction on one
+// connection, and let the settings through that we connect with (see parse).
 package pgstore

@@ -95,9 +95,9 @@ func (c *crew) turn() {
 	}
 }
 
-// newNode returns a node on a store of its own, which only does what it is told
+// member returns a node on a store of its own, which only does what it is told
 // to: Run is not called.
-func newNode(t testing.TB, p place, lease time.Duration) *crew {
+func member(t testing.TB, p place, lease time.Duration) *crew {
 	t.Helper()
 	s := mustOpen(t, p, Options{MaxConns: 4})
 	n, err := s.Node(NodeOptions{Lease: lease})
@@ -210,7 +210,7 @@ func TestShare(t *testing.T) {
 	p := newPlace(t)
 	s := mustOpen(t, p, Options{})
 	makeDrains(t, s, "team", drains)
-	a, b, c := newNode(t, p, time.Hour), newNode(t, p, time.Hour), newNode(t, p, time.Hour)
+	a, b, c := member(t, p, time.Hour), member(t, p, time.Hour), member(t, p, time.Hour)
 	settle := func(crews ...*crew) {
 		t.Helper()
 		settle(crews...)
@@ -242,7 +242,7 @@ func TestShortLivedNode(t *testing.T) {
 	p := newPlace(t)
 	s := mustOpen(t, p, Options{})
 	makeDrains(t, s, "team", 20)
-	a, b := newNode(t, p, time.Hour), newNode(t, p, time.Hour)
+	a, b := member(t, p, time.Hour), member(t, p, time.Hour)
 	a.beat()
 	for range 3 {
 		b.beat()
@@ -276,7 +276,7 @@ func TestTakeover(t *testing.T) {
 	ids := makeDrains(t, s, "team", 4)
 	_, err := s.Append(t.Context(), []auditdrain.Batch{{TeamID: "team", Events: []auditdrain.Event{{ID: "1", Body: []byte("1")}, {ID: "2", Body: []byte("2")}}}})
 	must(t, err)
-	a, b := newNode(t, p, time.Hour), newNode(t, p, time.Hour)
+	a, b := member(t, p, time.Hour), member(t, p, time.Hour)
 	a.beat()
 	b.beat()
 	b.beat()
@@ -354,7 +354,7 @@ func TestSaveDuringTakeover(t *testing.T) {
 	p := newPlace(t)
 	s := mustOpen(t, p, Options{})
 	ids := makeDrains(t, s, "team", 1)
-	a := newNode(t, p, time.Hour)
+	a := member(t, p, time.Hour)
 	a.beat()
 
 	tx, err := s.pool.Begin(t.Context())
@@ -388,7 +388,7 @@ func TestDatabaseAway(t *testing.T) {
 	p := newPlace(t)
 	s := mustOpen(t, p, Options{})
 	makeDrains(t, s, "team", 20)
-	a, b := newNode(t, p, time.Hour), newNode(t, p, time.Hour)
+	a, b := member(t, p, time.Hour), member(t, p, time.Hour)
 	settle(a, b)
 	checkSpread(t, 20, a, b)
 	before := owners(t, s)
@@ -418,7 +418,7 @@ func TestOtherClock(t *testing.T) {
 	p := newPlace(t)
 	s := mustOpen(t, p, Options{})
 	makeDrains(t, s, "team", 3)
-	a, b := newNode(t, p, time.Hour), newNode(t, p, time.Hour)
+	a, b := member(t, p, time.Hour), member(t, p, time.Hour)
 	a.beat()
 	sql(t, s, `UPDATE nodes SET beat = beat + 2 * term`)
 	b.beat()
@@ -433,7 +433,7 @@ func TestNoLease(t *testing.T) {
 	p := newPlace(t)
 	s := mustOpen(t, p, Options{})
 	ids := makeDrains(t, s, "team", 2)
-	a := newNode(t, p, time.Hour)
+	a := member(t, p, time.Hour)
 	a.beat()
 	a.takeChanges()
 	a.slow = true
@@ -462,7 +462,7 @@ func TestChanges(t *testing.T) {
 	other := makeDrains(t, s, "other", 1)
 	_, err := s.Append(t.Context(), []auditdrain.Batch{{TeamID: "team", Events: []auditdrain.Event{{ID: "1", Body: []byte("1")}}}})
 	must(t, err)
-	a := newNode(t, p, time.Hour)
+	a := member(t, p, time.Hour)
 	a.beat()
 	a.takeChanges()
 	ctx := t.Context()
@@ -515,7 +515,7 @@ func TestWake(t *testing.T) {
 	s := mustOpen(t, p, Options{})
 	ids := makeDrains(t, s, "team", 2)
 	must(t, s.CreateTeam(t.Context(), auditdrain.Team{ID: "idle", Slug: "idle"}, nil))
-	a := newNode(t, p, time.Hour)
+	a := member(t, p, time.Hour)
 	a.beat()
 	add := func(team, id string) {
 		t.Helper()
@@ -548,7 +548,7 @@ func TestDuty(t *testing.T) {
 	p := newPlace(t)
 	var crews []*crew
 	for range 3 {
-		c := newNode(t, p, time.Hour)
+		c := member(t, p, time.Hour)
 		c.beat()
 		crews = append(crews, c)
 		sql(t, c.node.store, `UPDATE nodes SET joined = joined - 1000`) // they come one after the other
@@ -568,7 +568,7 @@ func TestDuty(t *testing.T) {
 // after a failure of the database.
 func TestOnDuty(t *testing.T) {
 	p := newPlace(t)
-	a := newNode(t, p, time.Hour)
+	a := member(t, p, time.Hour)
 	ctx, cancel := context.WithCancel(t.Context())
 	began, ended := make(chan error), make(chan struct{})
 	var running sync.WaitGroup
