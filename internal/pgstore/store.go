@@ -140,7 +140,7 @@ func parse(url string) (*pgxpool.Config, error) {
 		"idle_in_transaction_session_timeout": ms(idleInTransaction),
 		"plan_cache_mode":                     "force_generic_plan",
 		"enable_seqscan":                      "off",
-		"jit":                                 "off", // which takes a scan that cannot be avoided for a huge one
+		"jit":                                 "off",  // which takes a scan that cannot be avoided for a huge one
 		"work_mem":                            "32MB", // a group of events is sorted without files
 	} {
 		if _, ok := config.ConnConfig.RuntimeParams[name]; !ok {
