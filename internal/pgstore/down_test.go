@@ -3,6 +3,10 @@ package pgstore
 import (
 	"context"
 	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -75,6 +79,98 @@ func TestTimeouts(t *testing.T) {
 	}
 	must(t, tx.Rollback(t.Context()))
 	must(t, s.Check(t.Context()))
+}
+
+// A node that stops in the middle of a transaction is not waited for.
+func TestStoppedNode(t *testing.T) {
+	p := newPlace(t)
+	stops := p
+	stops.url += "&idle_in_transaction_session_timeout=100"
+	a, b := mustOpen(t, stops, Options{}), mustOpen(t, p, Options{})
+	_, err := a.Append(t.Context(), oneEvent)
+	must(t, err)
+	err = a.tx(t.Context(), "stop", func(ctx context.Context, tx pgx.Tx) error {
+		if _, err := lockSequence(ctx, tx, "a"); err != nil {
+			return err
+		}
+		_, err := b.Append(ctx, oneEvent) // waits for what this node holds
+		must(t, err)
+		return nil
+	})
+	wantUnavailable(t, "the transaction of the node that stopped", err)
+}
+
+// Connections break again and again while many append. Each repeats what it has
+// no answer to: all is there once, and nothing twice.
+func TestCutsUnderLoad(t *testing.T) {
+	const callers, rounds, cuts = 8, 30, 15
+	p := newFaultyPlace(t).(*faultyPlace)
+	s, err := p.Open(time.Now)
+	must(t, err)
+	var appending, cutting sync.WaitGroup
+	var repeated atomic.Int64
+	ended := make(chan struct{})
+	cutting.Go(func() {
+		for n := range cuts {
+			before := p.proxy.turns.Load()
+			for p.proxy.turns.Load() < before+int64(10+n) {
+				select {
+				case <-ended:
+					return
+				default:
+					runtime.Gosched()
+				}
+			}
+			p.proxy.cut(false)
+		}
+	})
+	for w := range callers {
+		appending.Go(func() {
+			for r := range rounds {
+				b := auditdrain.Batch{TeamID: "a"}
+				for i := range 3 {
+					b.Events = append(b.Events, auditdrain.Event{ID: fmt.Sprint(w, "-", r, "-", i), Body: []byte("x")})
+				}
+				for {
+					res, err := s.Append(t.Context(), []auditdrain.Batch{b})
+					if err == nil {
+						if n := res[0].Accepted; n != 0 && n != 3 {
+							t.Errorf("a part of a batch was stored: %+v", res[0])
+						}
+						break
+					}
+					if auditdrain.ErrorCode(err) != auditdrain.CodeUnavailable {
+						t.Error(err)
+						return
+					}
+					repeated.Add(1)
+				}
+			}
+		})
+	}
+	appending.Wait()
+	close(ended)
+	cutting.Wait()
+	t.Logf("%d calls had no answer", repeated.Load())
+	if repeated.Load() == 0 {
+		t.Error("no call was cut off")
+	}
+	var es []auditdrain.StoredEvent
+	for es == nil { // the last connections may be cut, too
+		if es, err = s.Read(t.Context(), "a", 0, 10_000, 1<<20); err != nil && auditdrain.ErrorCode(err) != auditdrain.CodeUnavailable {
+			t.Fatal(err)
+		}
+	}
+	seen := map[string]bool{}
+	for i, e := range es {
+		if e.Seq != uint64(i+1) || seen[e.ID] {
+			t.Errorf("event %s is number %d, at place %d", e.ID, e.Seq, i+1)
+		}
+		seen[e.ID] = true
+	}
+	if len(seen) != callers*rounds*3 {
+		t.Errorf("%d events, want %d", len(seen), callers*rounds*3)
+	}
 }
 
 // All that the database says about itself, as opposed to what it was asked.

@@ -3,6 +3,7 @@ package pgstore
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -25,25 +26,11 @@ func (s *Store) FindDrains(ctx context.Context, search auditdrain.DrainSearch) (
 	}
 	err = s.do(ctx, "find drains", func(ctx context.Context, c *pgx.Conn) error {
 		found, counts = nil, auditdrain.DrainCounts{}
-		rows, err := c.Query(ctx, `
-WITH matches AS MATERIALIZED (
-    SELECT d.id, d.created_at, coalesce(q.last_seq, 0) - p.cursor AS backlog,
-        CASE WHEN d.disabled THEN 2 WHEN p.errored THEN 0 ELSE 1 END AS rank
-    FROM drains d
-    JOIN delivery p ON p.drain_id = d.id
-    JOIN teams t ON t.id = d.team_id
-    LEFT JOIN sequences q ON q.team_id = d.team_id
-    WHERE ($1 = '' OR d.team_id = $1) AND (position($2 IN d.search) > 0 OR position($2 IN t.search) > 0)
-), page AS (
-    SELECT id, rank, row_number() OVER (ORDER BY rank, backlog DESC, created_at, id) AS place FROM matches
-    WHERE $3::int < 0 OR rank = $3
-    ORDER BY rank, backlog DESC, created_at, id LIMIT $4 OFFSET $5
-), counted AS (
-    SELECT count(*) FILTER (WHERE rank = 0) AS errored, count(*) FILTER (WHERE rank = 1) AS enabled,
-        count(*) FILTER (WHERE rank = 2) AS disabled FROM matches
-)
-SELECT counted.errored, counted.enabled, counted.disabled, d.data
-FROM counted LEFT JOIN (page JOIN drains d USING (id)) ON true ORDER BY place`,
+		sql := fmt.Sprintf(findSQL, `$1 = ''`)
+		if search.TeamID != "" {
+			sql = fmt.Sprintf(findSQL, `d.team_id = $1`)
+		}
+		rows, err := c.Query(ctx, sql,
 			name(search.TeamID), name(strings.ToLower(search.Text)), status, search.Limit, search.Offset)
 		if err != nil {
 			return err
@@ -70,6 +57,28 @@ FROM counted LEFT JOIN (page JOIN drains d USING (id)) ON true ORDER BY place`,
 	}
 	return found, matches, counts, err
 }
+
+// findSQL returns the page, with the counts in each row; one row without a drain
+// if the page is empty. Which teams is left open: the plan depends on it.
+const findSQL = `
+WITH matches AS MATERIALIZED (
+    SELECT d.id, d.created_at, coalesce(q.last_seq, 0) - p.cursor AS backlog,
+        CASE WHEN d.disabled THEN 2 WHEN p.errored THEN 0 ELSE 1 END AS rank
+    FROM drains d
+    JOIN delivery p ON p.drain_id = d.id
+    JOIN teams t ON t.id = d.team_id
+    LEFT JOIN sequences q ON q.team_id = d.team_id
+    WHERE %s AND (position($2 IN d.search) > 0 OR position($2 IN t.search) > 0)
+), page AS (
+    SELECT id, rank, row_number() OVER (ORDER BY rank, backlog DESC, created_at, id) AS place FROM matches
+    WHERE $3::int < 0 OR rank = $3
+    ORDER BY rank, backlog DESC, created_at, id LIMIT $4 OFFSET $5
+), counted AS (
+    SELECT count(*) FILTER (WHERE rank = 0) AS errored, count(*) FILTER (WHERE rank = 1) AS enabled,
+        count(*) FILTER (WHERE rank = 2) AS disabled FROM matches
+)
+SELECT counted.errored, counted.enabled, counted.disabled, d.data
+FROM counted LEFT JOIN (page JOIN drains d USING (id)) ON true ORDER BY place`
 
 // urgency is the order of the statuses in what is found.
 var urgency = [...]auditdrain.DrainStatus{auditdrain.StatusErrored, auditdrain.StatusEnabled, auditdrain.StatusDisabled}

@@ -1,10 +1,8 @@
 package pgstore
 
 import (
-	"context"
 	"fmt"
 	"math/rand/v2"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -104,9 +102,8 @@ func TestNothingIsPassed(t *testing.T) {
 	reading.Wait()
 }
 
-// A node that stops in the middle of a transaction does not hold up the others:
-// Append sends all that it has to say at once, and the database ends what else
-// stands still.
+// Append sends all that it has to say at once, so that a node that stops in the
+// middle of it holds nothing up.
 func TestAppendIsOneRoundTrip(t *testing.T) {
 	p := newFaultyPlace(t).(*faultyPlace)
 	s, err := p.Open(time.Now)
@@ -128,55 +125,5 @@ func TestAppendIsOneRoundTrip(t *testing.T) {
 	}
 	if got := p.proxy.turns.Load() - before; got != calls {
 		t.Errorf("%d calls took %d round trips", calls, got)
-	}
-}
-
-func BenchmarkAppend(b *testing.B) {
-	const teams, events, callers = 100, 100, 8
-	s := mustOpen(b, newPlace(b), Options{})
-	var n atomic.Int64
-	body := make([]byte, 700)
-	for i := range body {
-		body[i] = byte('a' + i%26)
-	}
-	b.SetParallelism(max(callers/runtime.GOMAXPROCS(0), 1))
-	b.ReportAllocs()
-	b.ResetTimer()
-	b.RunParallel(func(pb *testing.PB) {
-		for pb.Next() {
-			id := n.Add(1)
-			batch := auditdrain.Batch{TeamID: fmt.Sprint("team", id%teams)}
-			for i := range events {
-				batch.Events = append(batch.Events, auditdrain.Event{ID: fmt.Sprintf("uev_%020d%d", id, i), Body: body})
-			}
-			r, err := s.Append(context.Background(), []auditdrain.Batch{batch})
-			if err != nil || r[0].Accepted != events {
-				b.Errorf("%+v, %v", r, err)
-				return
-			}
-		}
-	})
-	b.ReportMetric(float64(b.N*events)/b.Elapsed().Seconds(), "events/s")
-}
-
-func BenchmarkRead(b *testing.B) {
-	s := mustOpen(b, newPlace(b), Options{})
-	const events = 10_000
-	batch := auditdrain.Batch{TeamID: "a"}
-	for i := range events {
-		batch.Events = append(batch.Events, auditdrain.Event{ID: fmt.Sprint(i), Body: make([]byte, 700)})
-	}
-	_, err := s.Append(context.Background(), []auditdrain.Batch{batch})
-	must(b, err)
-	for _, window := range []int{1, 64} {
-		b.Run(fmt.Sprint("events=", window), func(b *testing.B) {
-			for i := range b.N {
-				es, err := s.Read(context.Background(), "a", uint64(i*window%(events-window)), window, 1<<20)
-				if err != nil || len(es) != window {
-					b.Fatal(len(es), err)
-				}
-			}
-			b.ReportMetric(float64(b.N*window)/b.Elapsed().Seconds(), "events/s")
-		})
 	}
 }
