@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -35,8 +36,10 @@ func (s *Store) Append(ctx context.Context, batches []auditdrain.Batch) ([]audit
 		if err := s.days.ensure(ctx, s, dayOf(s.opts.Now())); err != nil {
 			return nil, err
 		}
+		begin := time.Now()
 		err := s.do(ctx, "append", func(ctx context.Context, c *pgx.Conn) error { return a.send(ctx, c, s.opts.Now().UnixMicro()) })
 		if err == nil {
+			s.metrics.commits.Observe(time.Since(begin).Seconds())
 			return a.results(), nil
 		}
 		if code(err) != codeNoPartition || n == tries {

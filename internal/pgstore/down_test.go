@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/auditdrain/auditdrain"
 )
@@ -33,10 +34,12 @@ func TestDown(t *testing.T) {
 	_, err = s.Append(t.Context(), oneEvent)
 	must(t, err)
 	must(t, p.store.Admit())
+	p.store.opts.downFor = time.Hour // unless a call succeeds
 	p.proxy.cut(true)
 	_, err = s.Append(t.Context(), oneEvent)
 	wantUnavailable(t, "append", err)
 	wantUnavailable(t, "admit", p.store.Admit())
+	wantMetric(t, p.store, "auditdrain_store_failed", 1)
 	wantUnavailable(t, "check", s.Check(t.Context()))
 	_, err = s.Read(t.Context(), "a", 0, 1, 1)
 	wantUnavailable(t, "read", err)
@@ -48,10 +51,29 @@ func TestDown(t *testing.T) {
 	p.proxy.cut(false)
 	must(t, s.Check(t.Context()))
 	must(t, p.store.Admit())
+	wantMetric(t, p.store, "auditdrain_store_failed", 0)
 	r, err := s.Append(t.Context(), oneEvent)
 	if err != nil || r[0].Duplicates != 1 {
 		t.Errorf("after it came back: %+v, %v", r, err)
 	}
+}
+
+// wantMetric checks a gauge without labels.
+func wantMetric(t *testing.T, s *Store, name string, want float64) {
+	t.Helper()
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(s.Collectors()...)
+	families, err := registry.Gather()
+	must(t, err)
+	for _, f := range families {
+		if f.GetName() == name {
+			if got := f.GetMetric()[0].GetGauge().GetValue(); got != want {
+				t.Errorf("%s is %v, want %v", name, got, want)
+			}
+			return
+		}
+	}
+	t.Errorf("there is no %s", name)
 }
 
 // Who holds a row for too long keeps others from it, but not for ever.

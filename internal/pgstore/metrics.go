@@ -4,8 +4,36 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
+// metrics have the names of the embedded engine's where they tell the same, so
+// that alerts and dashboards need not know which it is.
+type metrics struct {
+	commits  prometheus.Histogram
+	trimmed  prometheus.Counter
+	repeated prometheus.Counter
+}
+
+func newMetrics() metrics {
+	return metrics{
+		commits: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "auditdrain_store_commit_seconds",
+			Help:    "How long it took to make one group of events durable, with waiting for a connection.",
+			Buckets: prometheus.ExponentialBuckets(0.00025, 2, 16),
+		}),
+		trimmed: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "auditdrain_store_trimmed_events_total",
+			Help: "Events removed because they were delivered and old enough.",
+		}),
+		repeated: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "auditdrain_database_repeated_transactions_total",
+			Help: "How often a transaction was begun again: the database had broken it off for another one, or a connection was dead.",
+		}),
+	}
+}
+
 // Collectors returns the store's metrics, for one registry.
-func (s *Store) Collectors() []prometheus.Collector { return []prometheus.Collector{poolCollector{s}} }
+func (s *Store) Collectors() []prometheus.Collector {
+	return []prometheus.Collector{s.metrics.commits, s.metrics.trimmed, s.metrics.repeated, poolCollector{s}}
+}
 
 var (
 	failedDesc = prometheus.NewDesc("auditdrain_store_failed", "1 from when a call could not reach the database until one has.", nil, nil)

@@ -53,6 +53,7 @@ func (s *Store) Retain(ctx context.Context, keep time.Duration) (removed int, er
 			return removed, err
 		}
 		removed += n
+		s.metrics.trimmed.Add(float64(n))
 	}
 	return removed, s.dropDays(ctx, now.Add(-keep), now)
 }

@@ -33,9 +33,9 @@ const (
 	idleInTransaction = 10 * time.Second
 
 	defaultMaxConns = 16
-	// downFor is how long Admit refuses after a call that did not reach the
+	// defaultDownFor is how long Admit refuses after a call that did not reach the
 	// database. Then events are let through again, to find out.
-	downFor = time.Second
+	defaultDownFor = time.Second
 	// tries bounds how often a transaction is begun that the database has
 	// broken off in favour of another one.
 	tries = 5
@@ -52,6 +52,8 @@ type Options struct {
 	MaxConns int
 	// CallTimeout bounds each method; 0 means 30 seconds.
 	CallTimeout time.Duration
+
+	downFor time.Duration // see defaultDownFor
 }
 
 // Store is what one node has open of the database. See the package
@@ -61,6 +63,7 @@ type Store struct {
 	id       string // of the node
 	pool     *pgxpool.Pool
 	recorded chan struct{} // see Recorded
+	metrics  metrics
 	lookups  lookups
 	days     days
 	down     atomic.Int64 // Unix ns until which Admit refuses
@@ -85,6 +88,9 @@ func Open(ctx context.Context, url string, opts Options) (*Store, error) {
 	if opts.CallTimeout == 0 {
 		opts.CallTimeout = callTimeout
 	}
+	if opts.downFor == 0 {
+		opts.downFor = defaultDownFor
+	}
 	if opts.MaxConns > 0 {
 		config.MaxConns = int32(opts.MaxConns)
 	}
@@ -101,8 +107,7 @@ func Open(ctx context.Context, url string, opts Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
-	s := &Store{opts: opts, id: id, pool: pool, recorded: make(chan struct{}, 1)}
-	return s, nil
+	return &Store{opts: opts, id: id, pool: pool, metrics: newMetrics(), recorded: make(chan struct{}, 1)}, nil
 }
 
 func migrateWith(ctx context.Context, config *pgx.ConnConfig) ([]Migration, error) {
@@ -160,7 +165,8 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// Check makes a write, which shows that the database works, and takes writes.
+// Check asks for a write of nothing, which shows that the database works, and
+// that it is not a standby.
 func (s *Store) Check(ctx context.Context) error {
 	return s.exec(ctx, "check database", `UPDATE counters SET value = value WHERE name = 'check'`)
 }
@@ -199,6 +205,7 @@ func (s *Store) do(ctx context.Context, what string, f func(context.Context, *pg
 		if !again(err) || limited.Err() != nil {
 			break
 		}
+		s.metrics.repeated.Inc()
 	}
 	return s.outcome(ctx, what, err)
 }
@@ -248,7 +255,7 @@ func (s *Store) outcome(ctx context.Context, what string, err error) error {
 		return errClosed
 	}
 	if errors.As(err, &lost{}) {
-		s.down.Store(time.Now().Add(downFor).UnixNano())
+		s.down.Store(time.Now().Add(s.opts.downFor).UnixNano())
 		s.pool.Reset() // the other connections are most likely dead, too
 	}
 	return fmt.Errorf("%s: %w", what, unavailable(err))

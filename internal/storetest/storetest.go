@@ -24,6 +24,7 @@ type Store interface {
 	Delivery
 	Instructions
 	Series
+	Notices
 	Check(ctx context.Context) error
 	Close() error
 }
@@ -102,6 +103,12 @@ type Series interface {
 	Backlogs(ctx context.Context) (map[string]uint64, error)
 }
 
+// Notices is what is tested of what the operator was told.
+type Notices interface {
+	Notified(ctx context.Context) (map[string]auditdrain.Notified, error)
+	SaveNotified(ctx context.Context, drainID string, n auditdrain.Notified) error
+}
+
 // Place is where one store keeps its data.
 type Place interface {
 	// Open opens the store, with what was stored before. One store at most
@@ -155,6 +162,7 @@ func Run(t *testing.T, newPlace func(t *testing.T) Place) {
 		{"series in rings", testSeriesRings},
 		{"series of a drain that goes", testSeriesGone},
 		{"backlogs", testBacklogs},
+		{"notified", testNotified},
 		{"retain for a time", testRetainTime},
 		{"retain what drains need", testRetainCursors},
 		{"retain what replays need", testRetainReplay},
