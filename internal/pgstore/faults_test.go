@@ -2,7 +2,6 @@ package pgstore
 
 import (
 	"context"
-	"net/url"
 	"testing"
 	"time"
 
@@ -32,20 +31,13 @@ type faultyPlace struct {
 
 func newFaultyPlace(t *testing.T) storetest.FaultyPlace {
 	p := &faultyPlace{t: t, schema: server.NewSchema(t), proxy: newProxy(t, server.Address())}
-	u, err := url.Parse(pgtest.URLAt(p.proxy.listener.Addr().String(), p.schema))
-	if err != nil {
-		t.Fatal(err)
-	}
-	q := u.Query()
-	q.Set("application_name", p.schema)
-	u.RawQuery = q.Encode()
-	p.url = u.String()
+	p.url = pgtest.URLAt(p.proxy.listener.Addr().String(), p.schema)
 	t.Cleanup(p.abandon)
 	return p
 }
 
 func (p *faultyPlace) Open(now func() time.Time) (storetest.Store, error) {
-	s, err := Open(p.t.Context(), p.url, Options{Logger: discard(), Now: now})
+	s, err := Open(p.t.Context(), p.url, Options{Name: p.schema, Logger: discard(), Now: now})
 	if err != nil {
 		return nil, err
 	}
@@ -83,11 +75,10 @@ func (p *faultyPlace) Crash(uint64) {
 // abandon closes the store, and waits until the database has noticed: what was
 // under way is committed or taken back then.
 func (p *faultyPlace) abandon() {
-	if p.store == nil {
-		return
+	if p.store != nil {
+		_ = p.store.Close()
+		p.store = nil
 	}
-	_ = p.store.Close()
-	p.store = nil
 	ctx := context.Background()
 	conn, err := pgx.Connect(ctx, server.URL(""))
 	if err != nil {
@@ -95,7 +86,7 @@ func (p *faultyPlace) abandon() {
 	}
 	defer closeConn(conn)
 	for left := 1; left > 0; {
-		if err := conn.QueryRow(ctx, `SELECT count(*) FROM pg_stat_activity WHERE application_name = $1`, p.schema).Scan(&left); err != nil {
+		if err := conn.QueryRow(ctx, `SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE $1`, "auditdrain "+p.schema+"-%").Scan(&left); err != nil {
 			p.t.Fatal(err)
 		}
 	}
