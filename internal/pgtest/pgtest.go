@@ -48,6 +48,13 @@ func Start() (*Server, error) {
 }
 
 func (s *Server) start() error {
+	return s.startFrom(func(bin, data string) *exec.Cmd {
+		return exec.Command(filepath.Join(bin, "initdb"), "-D", data, "-U", "auditdrain", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync")
+	})
+}
+
+// startFrom starts the server on the data that a command makes.
+func (s *Server) startFrom(making func(bin, data string) *exec.Cmd) error {
 	bin, err := serverPrograms()
 	if err != nil {
 		return err
@@ -60,10 +67,10 @@ func (s *Server) start() error {
 		return err
 	}
 	data := filepath.Join(s.dir, "data")
-	initdb := exec.Command(filepath.Join(bin, "initdb"), "-D", data, "-U", "auditdrain", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync")
-	initdb.SysProcAttr, initdb.Dir = who, s.dir
-	if out, err := initdb.CombinedOutput(); err != nil {
-		return fmt.Errorf("initdb: %w\n%s", err, out)
+	cmd := making(bin, data)
+	cmd.SysProcAttr, cmd.Dir = who, s.dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w\n%s", filepath.Base(cmd.Path), err, out)
 	}
 	if s.port, err = freePort(); err != nil {
 		return err

@@ -25,6 +25,7 @@ import (
 	"testing"
 
 	"github.com/auditdrain/auditdrain/internal/leaktest"
+	"github.com/auditdrain/auditdrain/internal/pgtest"
 )
 
 var (
@@ -48,7 +49,9 @@ func testMain(m *testing.M) (code int) {
 	}
 	defer os.RemoveAll(dir)
 	buildDir = dir
-	if code = m.Run(); code != 0 {
+	code = m.Run()
+	stopPostgres()
+	if code != 0 {
 		return code
 	}
 	if err := leftovers(); err != nil {
@@ -75,6 +78,28 @@ func build(name string, flags ...string) (string, error) {
 		return "", fmt.Errorf("go %s: %w (-race needs a C compiler)\n%s", strings.Join(args, " "), err, out)
 	}
 	return path, nil
+}
+
+// PostgreSQL is started once for all tests that need it.
+var startPostgres = sync.OnceValues(pgtest.Start)
+
+var postgresStarted bool
+
+func postgres(t *testing.T) *pgtest.Server {
+	t.Helper()
+	postgresStarted = true
+	s, err := startPostgres()
+	must(t, err)
+	return s
+}
+
+func stopPostgres() {
+	if !postgresStarted {
+		return
+	}
+	if s, err := startPostgres(); err == nil {
+		s.Stop()
+	}
 }
 
 func binary(t *testing.T) string {
