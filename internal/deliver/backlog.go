@@ -3,7 +3,6 @@ package deliver
 import (
 	"context"
 	"iter"
-	"time"
 
 	"github.com/auditdrain/auditdrain"
 )
@@ -15,25 +14,18 @@ type Events interface {
 	Read(ctx context.Context, teamID string, after uint64, maxEvents, maxBytes int) ([]auditdrain.StoredEvent, error)
 }
 
-// Lag is what a drain has still to deliver.
-type Lag struct {
-	Events uint64
-	Bytes  uint64    // of their bodies
-	Oldest time.Time // when the first of them was accepted; zero if there is none
-}
-
 // Undelivered returns which of a team's events are after a cursor. It reads
 // one event, however many there are.
-func Undelivered(ctx context.Context, store Events, teamID string, cursor uint64) (Lag, error) {
+func Undelivered(ctx context.Context, store Events, teamID string, cursor uint64) (auditdrain.Lag, error) {
 	last, total, err := store.Last(ctx, teamID)
 	if err != nil || last <= cursor {
-		return Lag{}, err
+		return auditdrain.Lag{}, err
 	}
 	next, err := store.Read(ctx, teamID, cursor, 1, 1)
 	if err != nil {
-		return Lag{}, err
+		return auditdrain.Lag{}, err
 	}
-	lag := Lag{Events: last - cursor}
+	lag := auditdrain.Lag{Events: last - cursor}
 	if len(next) > 0 && next[0].Seq <= last {
 		lag.Oldest = next[0].AcceptedAt
 		lag.Bytes = total - (next[0].TotalBytes - uint64(len(next[0].Body)))
@@ -48,31 +40,32 @@ type Records interface {
 	DeliveryState(ctx context.Context, drainID string) (auditdrain.DeliveryState, error)
 }
 
-// Standing is how a drain is doing, as a store has it.
-type Standing struct {
-	Drain auditdrain.Drain
-	State auditdrain.DeliveryState
-	Lag
-}
-
-// Status is what people are told of the drain in one word.
-func (s Standing) Status() auditdrain.DrainStatus { return s.State.Status(s.Drain) }
-
-// Age is how long the oldest undelivered event has been waiting at now.
-func (s Standing) Age(now time.Time) time.Duration {
-	if s.Oldest.IsZero() {
-		return 0
-	}
-	return max(now.Sub(s.Oldest), 0)
+// Surveyor is a store that is asked how all drains are doing at once, since each
+// call costs it a round trip.
+type Surveyor interface {
+	// Survey returns the drains that q selects, in the order of their creation.
+	Survey(ctx context.Context, q auditdrain.DrainQuery) ([]auditdrain.Standing, error)
 }
 
 // Standings goes through the drains that q selects, in the order of their
 // creation. It ends with the first error.
-func Standings(ctx context.Context, store Records, q auditdrain.DrainQuery) iter.Seq2[Standing, error] {
-	return func(yield func(Standing, error) bool) {
+func Standings(ctx context.Context, store Records, q auditdrain.DrainQuery) iter.Seq2[auditdrain.Standing, error] {
+	return func(yield func(auditdrain.Standing, error) bool) {
+		if s, ok := store.(Surveyor); ok {
+			all, err := s.Survey(ctx, q)
+			for _, standing := range all {
+				if !yield(standing, nil) {
+					return
+				}
+			}
+			if err != nil {
+				yield(auditdrain.Standing{}, err)
+			}
+			return
+		}
 		drains, err := store.Drains(ctx, q)
 		if err != nil {
-			yield(Standing{}, err)
+			yield(auditdrain.Standing{}, err)
 			return
 		}
 		for _, d := range drains {
@@ -87,8 +80,8 @@ func Standings(ctx context.Context, store Records, q auditdrain.DrainQuery) iter
 	}
 }
 
-func standing(ctx context.Context, store Records, d auditdrain.Drain) (Standing, error) {
-	s := Standing{Drain: d}
+func standing(ctx context.Context, store Records, d auditdrain.Drain) (auditdrain.Standing, error) {
+	s := auditdrain.Standing{Drain: d}
 	var err error
 	if s.State, err = store.DeliveryState(ctx, d.ID); err != nil {
 		return s, err

@@ -97,7 +97,7 @@ func (b *Backlog) Collect(ch chan<- prometheus.Metric) {
 	ch <- gauge(erroredSeconds, sums[auditdrain.StatusErrored].errored.Seconds())
 	if b.perDrain {
 		for i := range standings {
-			standings[i].collect(ch, begin)
+			collectOne(ch, &standings[i], begin)
 		}
 	}
 }
@@ -106,8 +106,8 @@ func gauge(d *prometheus.Desc, value float64, labels ...string) prometheus.Metri
 	return prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
 }
 
-func (b *Backlog) read(ctx context.Context) ([]Standing, error) {
-	var all []Standing
+func (b *Backlog) read(ctx context.Context) ([]auditdrain.Standing, error) {
+	var all []auditdrain.Standing
 	for s, err := range Standings(ctx, b.store, auditdrain.DrainQuery{}) {
 		if err != nil {
 			return nil, err
@@ -124,7 +124,7 @@ type backlogSum struct {
 }
 
 // sum has all statuses, so that no series comes and goes.
-func sum(standings []Standing, now time.Time) map[auditdrain.DrainStatus]*backlogSum {
+func sum(standings []auditdrain.Standing, now time.Time) map[auditdrain.DrainStatus]*backlogSum {
 	sums := map[auditdrain.DrainStatus]*backlogSum{
 		auditdrain.StatusEnabled:  {},
 		auditdrain.StatusErrored:  {},
@@ -144,7 +144,7 @@ func sum(standings []Standing, now time.Time) map[auditdrain.DrainStatus]*backlo
 	return sums
 }
 
-func (s *Standing) collect(ch chan<- prometheus.Metric, now time.Time) {
+func collectOne(ch chan<- prometheus.Metric, s *auditdrain.Standing, now time.Time) {
 	add := func(d *prometheus.Desc, t prometheus.ValueType, value float64, more ...string) {
 		ch <- prometheus.MustNewConstMetric(d, t, value, append([]string{s.Drain.TeamID, s.Drain.ID}, more...)...)
 	}

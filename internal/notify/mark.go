@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"github.com/auditdrain/auditdrain"
-	"github.com/auditdrain/auditdrain/internal/deliver"
 )
 
 // mark is a stored mark, and whether the receiver may know more, or less, than
@@ -72,7 +71,7 @@ func (m mark) confirmed() mark {
 type kind struct {
 	begun, over auditdrain.NoticeType
 	mark        func(*known) *mark
-	trouble     func(n *Notifier, s deliver.Standing, m mark, now time.Time) (trouble bool, since int64)
+	trouble     func(n *Notifier, s auditdrain.Standing, m mark, now time.Time) (trouble bool, since int64)
 }
 
 var kinds = [...]kind{
@@ -80,13 +79,13 @@ var kinds = [...]kind{
 	{auditdrain.NoticeDelayed, auditdrain.NoticeCaughtUp, func(k *known) *mark { return &k.delayed }, delayed},
 }
 
-func errored(_ *Notifier, s deliver.Standing, _ mark, _ time.Time) (bool, int64) {
+func errored(_ *Notifier, s auditdrain.Standing, _ mark, _ time.Time) (bool, int64) {
 	return s.Status() == auditdrain.StatusErrored, s.State.FirstErrorAt
 }
 
 // delayed is over only at half the age at which it begins: a drain that is
 // just slow enough would otherwise begin and end it all the time.
-func delayed(n *Notifier, s deliver.Standing, m mark, now time.Time) (bool, int64) {
+func delayed(n *Notifier, s auditdrain.Standing, m mark, now time.Time) (bool, int64) {
 	limit := n.Delay
 	if m.Phase == auditdrain.NoticeTelling || m.Phase == auditdrain.NoticeTold {
 		limit /= 2
@@ -99,7 +98,7 @@ func delayed(n *Notifier, s deliver.Standing, m mark, now time.Time) (bool, int6
 
 // anything reports whether something is to be told of a drain, or to be
 // forgotten.
-func (n *Notifier) anything(k known, s deliver.Standing, now time.Time) bool {
+func (n *Notifier) anything(k known, s auditdrain.Standing, now time.Time) bool {
 	for _, kind := range kinds {
 		m := *kind.mark(&k)
 		trouble, since := kind.trouble(n, s, m, now)

@@ -45,7 +45,7 @@ func (n *Notifier) tell(ctx context.Context, id string, k known) told {
 }
 
 // look returns how a drain is doing now, and false if there is none.
-func (n *Notifier) look(ctx context.Context, id string) (s deliver.Standing, ok bool, err error) {
+func (n *Notifier) look(ctx context.Context, id string) (s auditdrain.Standing, ok bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
 	for s, err := range deliver.Standings(ctx, n.Drains, auditdrain.DrainQuery{ID: id}) {
@@ -60,7 +60,7 @@ func (n *Notifier) look(ctx context.Context, id string) (s deliver.Standing, ok 
 // tellKind tells of one kind of trouble. The mark is saved before the call, so
 // that a crash in between leaves that it may have been made, and after. heard
 // says that the receiver has confirmed it.
-func (n *Notifier) tellKind(ctx context.Context, kind kind, s deliver.Standing, k *known) (heard bool, err error) {
+func (n *Notifier) tellKind(ctx context.Context, kind kind, s auditdrain.Standing, k *known) (heard bool, err error) {
 	now := time.Now()
 	m := kind.mark(k)
 	trouble, since := kind.trouble(n, s, *m, now)
@@ -106,7 +106,7 @@ func (n *Notifier) save(ctx context.Context, drainID string, k *known, m *mark, 
 	return nil
 }
 
-func newNotice(s deliver.Standing, now time.Time) auditdrain.Notice {
+func newNotice(s auditdrain.Standing, now time.Time) auditdrain.Notice {
 	notice := auditdrain.Notice{
 		At: now.UnixMilli(),
 		Drain: auditdrain.NoticeDrain{

@@ -3,8 +3,10 @@ package pgstore
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -100,4 +102,48 @@ SELECT p.drain_id, q.last_seq - p.cursor FROM delivery p JOIN sequences q ON q.t
 		return err
 	})
 	return backlogs, err
+}
+
+// Survey returns how the drains that q selects by ID or team are doing, ordered by
+// creation, all as of one moment.
+func (s *Store) Survey(ctx context.Context, q auditdrain.DrainQuery) ([]auditdrain.Standing, error) {
+	// Which index it goes by depends on what is asked for, as in Drains.
+	which, args := ``, []any{}
+	switch id, team := name(q.ID), name(q.TeamID); {
+	case id != "":
+		which, args = `WHERE r.id = $1 AND ($2 = '' OR r.team_id = $2) `, []any{id, team}
+	case team != "":
+		which, args = `WHERE r.team_id = $1 `, []any{team}
+	}
+	return list(ctx, s, "survey drains", rowStanding, `
+SELECT r.data, d.drain_id, d.cursor, d.skipped, d.state, coalesce(q.last_seq, 0), coalesce(q.total_bytes, 0),
+    next.accepted_at, next.before
+FROM drains r JOIN delivery d ON d.drain_id = r.id LEFT JOIN sequences q ON q.team_id = r.team_id
+LEFT JOIN LATERAL (
+    SELECT e.accepted_at, e.total_bytes - octet_length(e.body) AS before FROM events e
+    WHERE q.last_seq > d.cursor AND e.team_id = q.team_id AND e.seq > greatest(d.cursor, q.gone)
+    ORDER BY e.seq LIMIT 1
+) next ON true `+which+`ORDER BY r.created_at, r.id`, args...)
+}
+
+func rowStanding(row pgx.CollectableRow) (st auditdrain.Standing, err error) {
+	var config, state []byte
+	var id string
+	var cursor, skipped, last, total uint64
+	var acceptedAt *int64
+	var before *uint64
+	if err := row.Scan(&config, &id, &cursor, &skipped, &state, &last, &total, &acceptedAt, &before); err != nil {
+		return st, err
+	}
+	if err := errors.Join(json.Unmarshal(config, &st.Drain), json.Unmarshal(state, &st.State)); err != nil {
+		return st, fmt.Errorf("drain %s: %w", id, err)
+	}
+	st.State.DrainID, st.State.Cursor, st.State.Skipped = id, cursor, skipped
+	if last > cursor {
+		st.Events = last - cursor
+	}
+	if acceptedAt != nil {
+		st.Oldest, st.Bytes = time.UnixMicro(*acceptedAt).UTC(), total-*before
+	}
+	return st, nil
 }

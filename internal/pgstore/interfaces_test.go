@@ -28,9 +28,17 @@ var _ interface {
 	deliver.Drains
 	deliver.Records
 	deliver.Store
+	deliver.Surveyor
 	ingest.Store
 	notify.Store
 	series.Store
 	web.LinkStore
 	web.SessionStore
 } = (*pgstore.Store)(nil)
+
+// A Node is what a process delivers.
+var _ interface {
+	deliver.Drains
+	deliver.Store
+	series.Store
+} = (*pgstore.Node)(nil)
