@@ -137,7 +137,7 @@ func (n *Node) connect(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("open node: %w", err)
 	}
-	n.own = &Store{opts: n.store.opts, pool: pool}
+	n.own = &Store{opts: n.store.opts, pool: pool, metrics: n.store.metrics}
 	n.own.opts.CallTimeout = n.times.beat
 	return nil
 }
