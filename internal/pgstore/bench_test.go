@@ -70,7 +70,7 @@ func withDrains(b *testing.B, n int) *Store {
 		batch := &pgx.Batch{}
 		for _, sql := range []string{
 			`INSERT INTO teams SELECT 'team' || i, 'team' || i, '{"id":"team' || i || '"}' FROM generate_series(1, $1::int) i`,
-			`INSERT INTO drains SELECT 'drain' || i, 'team' || i, i, false, 'drain' || i, 1, '{"id":"drain' || i || '"}' FROM generate_series(1, $1::int) i`,
+			`INSERT INTO drains SELECT 'drain' || i, 'team' || i, i, false, 'drain' || i, 1, '{"id":"drain' || i || '","teamId":"team' || i || '"}' FROM generate_series(1, $1::int) i`,
 			`INSERT INTO delivery (drain_id, team_id, cursor) SELECT 'drain' || i, 'team' || i, 0 FROM generate_series(1, $1::int) i`,
 			`INSERT INTO sequences (team_id, last_seq) SELECT 'team' || i, 10 FROM generate_series(1, $1::int) i`,
 		} {

@@ -21,7 +21,7 @@ type news struct {
 // it, whereas numbers that are drawn from a sequence become visible in any order,
 // and one that asks for those after the last would miss some.
 func (n *Node) poll(ctx context.Context) (found news, err error) {
-	err = n.own.do(ctx, "look for news", func(ctx context.Context, c *pgx.Conn) error {
+	err = n.own.do(context.WithValue(ctx, forNews{}, true), "look for news", func(ctx context.Context, c *pgx.Conn) error {
 		found = news{behind: map[string]uint64{}}
 		b := &pgx.Batch{}
 		b.Queue(`SELECT value, EXISTS (SELECT FROM delivery WHERE owner = '') FROM counters WHERE name = 'activities'`).

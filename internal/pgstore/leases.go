@@ -85,8 +85,8 @@ func (n *Node) beat(ctx context.Context, d Deliverer) error {
 	n.renew(sent)
 	n.duty.set(c.senior)
 	n.metrics.beaten(sent, c)
-	n.settled = c.went
-	n.beatAt = sent
+	n.beatAt, n.last = sent, c
+	n.unsure = n.unsure || c.own != n.holdings()
 	if surplus := c.own - share(c); surplus > max(1, share(c)/slackShare) {
 		if n.surplus > 0 {
 			n.hand(d, min(surplus, leaveMost))
@@ -144,25 +144,34 @@ const buriedSQL = `
 DELETE FROM nodes n USING (SELECT ` + nowSQL + ` AS now) t
 WHERE NOT ` + aliveSQL + ` AND n.id <> $1 AND NOT EXISTS (SELECT FROM delivery WHERE owner = n.id)`
 
-// claim takes drains that are nobody's, up to the node's share, and reports
-// whether there were any.
+// claim takes drains that are nobody's, up to the node's share.
 //
 // What dead nodes had it takes only if it was heard itself at its last two beats:
 // when the database was away, all nodes look dead to the first that comes back,
 // and the others are to have the time to come back, too.
-func (n *Node) claim(ctx context.Context) (claimed bool, err error) {
-	err = n.own.do(ctx, "claim drains", func(ctx context.Context, c *pgx.Conn) error {
-		tag, err := c.Exec(ctx, claimSQL, n.id, claimMost, n.settled)
-		claimed = tag.RowsAffected() > 0
+func (n *Node) claim(ctx context.Context) error {
+	err := n.own.do(ctx, "claim drains", func(ctx context.Context, c *pgx.Conn) error {
+		tag, err := c.Exec(ctx, claimSQL, n.id, claimMost, n.last.went)
+		n.unsure = n.unsure || err != nil || tag.RowsAffected() > 0
 		return err
 	})
-	if err != nil {
-		return false, err
+	if err != nil || n.last.dead == 0 || !n.last.went {
+		return err
 	}
-	if n.settled && n.metrics.anyDead() {
-		err = n.own.exec(ctx, "forget dead nodes", buriedSQL, n.id)
+	return n.own.exec(ctx, "forget dead nodes", buriedSQL, n.id)
+}
+
+// holdings is how many drains the node takes for its own.
+func (n *Node) holdings() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	own := 0
+	for _, h := range n.held {
+		if h.phase != losing {
+			own++
+		}
 	}
-	return claimed, err
+	return own
 }
 
 // giveAway has those drains be nobody's whose delivery has ended for others.
@@ -235,6 +244,7 @@ func (n *Node) look(ctx context.Context, d Deliverer) error {
 		}
 	}
 	n.mu.Unlock()
+	n.lookedAt, n.unsure = time.Now(), false
 	changed(d, news)
 	return nil
 }

@@ -10,6 +10,8 @@ type metrics struct {
 	commits  prometheus.Histogram
 	trimmed  prometheus.Counter
 	repeated prometheus.Counter
+	// statements are counted by what they are for.
+	statements *prometheus.CounterVec
 }
 
 func newMetrics() metrics {
@@ -23,6 +25,10 @@ func newMetrics() metrics {
 			Name: "auditdrain_store_trimmed_events_total",
 			Help: "Events removed because they were delivered and old enough.",
 		}),
+		statements: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "auditdrain_database_statements_total",
+			Help: "Statements sent to the database: for leases on drains, for news of other nodes, or for the work itself.",
+		}, []string{"for"}),
 		repeated: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "auditdrain_database_repeated_transactions_total",
 			Help: "How often a transaction was begun again: the database had broken it off for another one, or a connection was dead.",
@@ -32,7 +38,7 @@ func newMetrics() metrics {
 
 // Collectors returns the store's metrics, for one registry.
 func (s *Store) Collectors() []prometheus.Collector {
-	return []prometheus.Collector{s.metrics.commits, s.metrics.trimmed, s.metrics.repeated, poolCollector{s}}
+	return []prometheus.Collector{s.metrics.commits, s.metrics.trimmed, s.metrics.repeated, s.metrics.statements, poolCollector{s}}
 }
 
 var (

@@ -29,6 +29,9 @@ const (
 	pollAtLeast = 100 * time.Millisecond
 	pollAtMost  = 500 * time.Millisecond
 	pollShare   = 20
+	// lookAtLeast is after how many beats a node reads which drains it owns,
+	// whatever it knows.
+	lookAtLeast = 4
 )
 
 // NodeOptions adjusts a Node. The zero value is right for production.
@@ -76,8 +79,10 @@ type Node struct {
 	// What follows is Run's.
 	own        *Store            // with a connection that nobody else uses: a lease waits for nothing
 	beatAt     time.Time         // the last that went well
-	settled    bool              // the one before did, too
-	surplus    int               // drains too many, at the last beat
+	last       overview          // as of then
+	surplus    int               // drains too many, as of then
+	lookedAt   time.Time         // when the list of own drains was last read
+	unsure     bool              // it is not what the node holds, or may not be
 	activities int64             // the number of the last that was seen
 	told       map[string]uint64 // by team ID: the last event that the deliverer was told of
 	failing    bool
@@ -133,6 +138,7 @@ func (n *Node) connect(ctx context.Context) error {
 	config.MaxConns = 1
 	// What is lost when the database crashes is made again; see leases.go.
 	config.ConnConfig.RuntimeParams["synchronous_commit"] = "off"
+	config.ConnConfig.Tracer = statements{n.store.metrics.statements.WithLabelValues("leases"), n.store.metrics.statements.WithLabelValues("news")}
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
 		return fmt.Errorf("open node: %w", err)
@@ -186,29 +192,24 @@ func (n *Node) Run(ctx context.Context, d Deliverer) error {
 
 // turn is one look at what there is to do.
 func (n *Node) turn(ctx context.Context, d Deliverer) error {
-	beaten := false
 	if time.Since(n.beatAt) >= n.times.beat {
 		if err := n.beat(ctx, d); err != nil {
 			return err
 		}
-		beaten = true
 	}
 	news, err := n.poll(ctx)
 	if err != nil {
 		return err
 	}
-	if news.unowned || beaten {
-		claimed, err := n.claim(ctx)
-		if err != nil {
+	if news.unowned || n.last.dead > 0 {
+		if err := n.claim(ctx); err != nil {
 			return err
 		}
-		beaten = beaten || claimed
 	}
-	// The list is read at every beat, too, whatever has changed.
-	if beaten || news.activities != n.activities || n.pending() {
-		if err := n.giveAway(ctx); err != nil {
-			return err
-		}
+	if err := n.giveAway(ctx); err != nil {
+		return err
+	}
+	if n.unsure || news.activities != n.activities || n.hasEnded() || time.Since(n.lookedAt) >= lookAtLeast*n.times.beat {
 		if err := n.look(ctx, d); err != nil {
 			return err
 		}
@@ -327,17 +328,18 @@ func (n *Node) holds(drainID string) bool {
 	if h == nil || h.phase == holdingIt {
 		return h != nil
 	}
-	n.ended = true
 	if h.phase == losing {
 		delete(n.held, drainID)
+		n.ended = true
 	} else {
 		h.phase = left
 	}
 	return false
 }
 
-// pending reports whether there are drains to be given away, or to be had back.
-func (n *Node) pending() bool {
+// hasEnded reports whether the delivery of a drain has ended that the node had
+// lost: it may have the drain back.
+func (n *Node) hasEnded() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.ended

@@ -37,12 +37,6 @@ func (m *nodeMetrics) beaten(sent time.Time, c overview) {
 	m.sent, m.last = sent, c
 }
 
-func (m *nodeMetrics) anyDead() bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.last.dead > 0
-}
-
 // Collectors returns the node's metrics, for one registry.
 func (n *Node) Collectors() []prometheus.Collector {
 	return []prometheus.Collector{n.metrics.fenced, n.metrics.lost, nodeCollector{n}}

@@ -103,11 +103,13 @@ func Open(ctx context.Context, url string, opts Options) (*Store, error) {
 	for _, m := range made {
 		opts.Logger.Info("database migrated", "migration", m.Name)
 	}
+	metrics := newMetrics()
+	config.ConnConfig.Tracer = statements{metrics.statements.WithLabelValues("work"), metrics.statements.WithLabelValues("news")}
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
-	return &Store{opts: opts, id: id, pool: pool, metrics: newMetrics(), recorded: make(chan struct{}, 1)}, nil
+	return &Store{opts: opts, id: id, pool: pool, metrics: metrics, recorded: make(chan struct{}, 1)}, nil
 }
 
 func migrateWith(ctx context.Context, config *pgx.ConnConfig) ([]Migration, error) {

@@ -162,7 +162,7 @@ func newFleet(t *testing.T, seed uint64, db *database, nodes, teams, drains int)
 		tm.setUp(t, f.http, api)
 		r := newRand(seed, uint64(i))
 		f.producers = append(f.producers, &crashProducer{
-			team: tm, rng: r, source: newSource(r, tm.team), acked: make(chan struct{}, 1), pause: 4 * time.Second,
+			team: tm, rng: r, source: newSource(r, tm.team), acked: make(chan struct{}, 1), pause: 30 * time.Second,
 		})
 	}
 	return f
