@@ -18,7 +18,7 @@ import (
 
 const (
 	nodesTeams   = 100
-	nodesDrains  = 3 // of each team
+	nodesDrains  = 3  // of each team
 	nodesBacklog = 20 // events of a team, about, that its producer may be ahead of delivery
 	nodesLease   = 2 * time.Second
 )
