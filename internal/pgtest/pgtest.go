@@ -26,16 +26,18 @@ import (
 
 // Server is a PostgreSQL server with an empty database.
 type Server struct {
-	dir     string
-	port    int
-	server  *exec.Cmd
-	log     bytes.Buffer
-	schemas atomic.Int64
+	settings []string
+	dir      string
+	port     int
+	server   *exec.Cmd
+	log      bytes.Buffer
+	schemas  atomic.Int64
 }
 
 // Start starts a server. TestMain does, for all tests of a package, and stops it.
-func Start() (*Server, error) {
-	s := &Server{}
+// Each setting is one of postgresql.conf's, "name=value".
+func Start(settings ...string) (*Server, error) {
+	s := &Server{settings: settings}
 	err := s.start()
 	if err == nil {
 		err = s.wait()
@@ -75,9 +77,14 @@ func (s *Server) startFrom(making func(bin, data string) *exec.Cmd) error {
 	if s.port, err = freePort(); err != nil {
 		return err
 	}
-	server := exec.Command(filepath.Join(bin, "postgres"), "-D", data,
-		"-c", "listen_addresses=127.0.0.1", "-c", "port="+strconv.Itoa(s.port), "-c", "unix_socket_directories=",
-		"-c", "max_connections=300", "-c", "shared_buffers=128MB")
+	args := []string{"-D", data}
+	for _, setting := range append([]string{
+		"listen_addresses=127.0.0.1", "port=" + strconv.Itoa(s.port), "unix_socket_directories=",
+		"max_connections=300", "shared_buffers=128MB",
+	}, s.settings...) {
+		args = append(args, "-c", setting)
+	}
+	server := exec.Command(filepath.Join(bin, "postgres"), args...)
 	server.SysProcAttr, server.Dir = who, s.dir
 	server.SysProcAttr.Pdeathsig = syscall.SIGKILL
 	server.Stdout, server.Stderr = &s.log, &s.log

@@ -81,7 +81,7 @@ func build(name string, flags ...string) (string, error) {
 }
 
 // PostgreSQL is started once for all tests that need it.
-var startPostgres = sync.OnceValues(pgtest.Start)
+var startPostgres = sync.OnceValues(func() (*pgtest.Server, error) { return pgtest.Start() })
 
 var postgresStarted bool
 
