@@ -6,6 +6,7 @@
 #   make bench   the record of speed on this machine, docs/benchmarks.md, in half an hour
 #   make fuzz    every fuzz target for FUZZTIME (30s)
 #   make soak    300 kills of the service under load, with AWS in trouble (10 min)
+#   make screenshots   docs/screenshots, every page in light, dark and narrow, in a minute
 
 FUZZTIME ?= 30s
 
@@ -14,7 +15,7 @@ STATICCHECK = go tool -modfile=$(CURDIR)/test/tools/go.mod staticcheck
 # What a developer happens to have set must not change a result.
 unexport $(filter AWS_% AUDITDRAIN_% GOFLAGS GOWORK NODE_OPTIONS,$(.VARIABLES))
 
-.PHONY: build test check bench fuzz soak
+.PHONY: build test check bench fuzz soak screenshots
 
 build:
 	CGO_ENABLED=0 go build -trimpath -o bin/auditdrain ./cmd/auditdrain
@@ -46,3 +47,6 @@ fuzz:
 
 soak:
 	CGO_ENABLED=1 go test -race -run '^TestCrash$$' -timeout 1h -v ./test/e2e -e2e.soak
+
+screenshots:
+	go -C test/browser test -count=1 -run '^TestPages$$' -screenshots $(CURDIR)/docs/screenshots

@@ -1,6 +1,7 @@
 package browser
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -19,29 +20,51 @@ func TestPages(t *testing.T) {
 	for _, visitor := range []struct {
 		name  string
 		token string
-		paths []string
+		pages []shownPage
 	}{
-		{"operator", operatorToken, world.operatorPaths()},
-		{"owner", world.acme.token(auditdrain.RoleOwner).Value, append(world.teamPaths(), world.ownerPaths()...)},
-		{"viewer", world.acme.token(auditdrain.RoleViewer).Value, world.teamPaths()},
-		{"newcomer", world.empty.token(auditdrain.RoleOwner).Value, []string{"/drains", "/activity", "/settings"}},
+		{"nobody", "", []shownPage{
+			{name: "login", path: "/login"},
+			{name: "portal", path: world.acme.portalLink(auditdrain.PortalLinkInput{UserName: "Ada Lovelace"})},
+		}},
+		{"owner", "", slices.Concat(world.teamPages(), world.ownerPages())},
+		{"viewer", world.acme.token(auditdrain.RoleViewer).Value, unnamed(world.teamPages())},
+		{"newcomer", world.empty.token(auditdrain.RoleOwner).Value, []shownPage{{name: "no-drains", path: "/drains"}, {path: "/activity"}}},
+		{"operator", operatorToken, world.operatorPages()},
 	} {
 		t.Run(visitor.name, func(t *testing.T) {
 			b := s.newBrowser(t)
-			b.logIn(visitor.token)
-			for _, path := range visitor.paths {
-				b.scheme("light")
-				b.open(path)
-				b.checkA11y()
-				b.scheme("dark")
-				b.checkA11y()
-				for _, width := range []int64{360, 1920, 1280} {
-					b.size(width, 900)
-					b.checkWidth()
+			switch {
+			case visitor.name == "owner":
+				b.enter(world.acme)
+			case visitor.token != "":
+				b.logIn(visitor.token)
+			}
+			for _, page := range visitor.pages {
+				page.visit(b)
+				for _, scheme := range []string{"light", "dark"} {
+					b.scheme(scheme)
+					b.checkA11y()
+					b.shoot(page, scheme)
 				}
+				b.scheme("light")
+				b.size(1920, 900)
+				b.checkWidth()
+				b.size(360, 800)
+				b.checkWidth()
+				b.shoot(page, "narrow")
+				b.size(1280, 900)
 			}
 		})
 	}
+}
+
+// unnamed are pages of which no pictures are taken.
+func unnamed(pages []shownPage) []shownPage {
+	out := slices.Clone(pages)
+	for i := range out {
+		out[i].name = ""
+	}
+	return out
 }
 
 // checkWidth makes sure that the page is as wide as the screen.
@@ -132,63 +155,18 @@ func TestKeyboard(t *testing.T) {
 	if at := eval[string](b, `document.activeElement.id`); at != "main" {
 		t.Errorf("skipping leads to %q, want main", at)
 	}
-	for _, path := range world.operatorPaths() {
-		b.open(path)
+	owner := world.acme.owner(t)
+	for _, page := range world.operatorPages() {
+		page.visit(b)
 		b.checkKeyboard()
 	}
-	owner := world.acme.owner(t)
-	for _, path := range append(world.teamPaths(), world.ownerPaths()...) {
-		owner.open(path)
+	for _, page := range slices.Concat(world.teamPages(), world.ownerPages()) {
+		if page.then != nil {
+			continue // leaves the focus somewhere
+		}
+		page.visit(owner)
 		owner.checkKeyboard()
 	}
-}
-
-// showcase is a service with something on every page.
-type showcase struct {
-	acme, empty team
-	works       auditdrain.Drain
-	troubled    auditdrain.Drain // its role does not exist
-	paused      auditdrain.Drain // with a backlog
-}
-
-func newShowcase(s *service) showcase {
-	w := showcase{acme: s.newTeam("Acme"), empty: s.newTeam("Umbrella")}
-	w.works = w.acme.drain("Archive", delivery("acme-archive"))
-	w.troubled = w.acme.drain("Security team", delivery("acme-security"))
-	w.paused = w.acme.drain("A name as long as they get, which nobody should choose but somebody will, for a drain that is paused", delivery("acme-paused"))
-	s.aws.RemoveRole(w.troubled.Delivery.RoleARN)
-	_, err := s.operator.UpdateDrain(s.t.Context(), w.acme.id, w.paused.ID, auditdrain.DrainPatch{Status: new(auditdrain.StatusDisabled)})
-	must(s.t, err)
-	w.acme.send("uev", 20)
-	eventually(s.t, "the events are delivered", func() bool { return len(s.aws.keys("acme-archive")) == 20 })
-	eventually(s.t, "the other drain is in trouble", func() bool {
-		d, err := s.operator.GetDrain(s.t.Context(), w.acme.id, w.troubled.ID)
-		must(s.t, err)
-		return d.Status == auditdrain.StatusErrored
-	})
-	return w
-}
-
-// teamPaths are the pages that everybody of the team sees.
-func (w showcase) teamPaths() []string {
-	paths := []string{"/drains", "/drains?status=errored", "/drains?q=nothing", "/activity", "/settings"}
-	for _, d := range []auditdrain.Drain{w.works, w.troubled, w.paused} {
-		paths = append(paths, "/drains/"+d.ID)
-	}
-	return append(paths, "/drains/"+w.works.ID+"?span=7d", "/drains/"+w.works.ID+"/queries")
-}
-
-// ownerPaths are those on which something is changed.
-func (w showcase) ownerPaths() []string {
-	return []string{
-		"/drains/new", "/drains/" + w.works.ID + "/edit", "/drains/" + w.works.ID + "/replay",
-		"/drains/" + w.troubled.ID + "/delete", "/drains/" + w.paused.ID + "/resume-from-now",
-	}
-}
-
-func (w showcase) operatorPaths() []string {
-	return []string{
-		"/drains", "/drains?team=" + w.acme.id, "/drains?team=" + w.empty.id, "/activity", "/settings", "/settings?team=" + w.acme.id,
-		"/drains/new", "/drains/new?team=" + w.acme.id, "/drains/" + w.troubled.ID, "/drains/" + w.troubled.ID + "/skip",
-	}
+	owner.open("/drains/new")
+	owner.checkKeyboard()
 }
