@@ -365,6 +365,15 @@ func TestFailover(t *testing.T) {
 	f.aws.awaitObjects(1000)
 	primary.Stop()
 	f.awaitReady(t, http.StatusServiceUnavailable)
+	stop()
+	for _, n := range f.nodes {
+		p := f.producers[0]
+		a, err := p.send(t.Context(), n.url, encode(p.rng, p.source.event()))
+		if err != nil || a.status != http.StatusServiceUnavailable || a.retryAfter == "" {
+			t.Errorf("answer without a database: %v, Retry-After %q, %v", a, a.retryAfter, err)
+		}
+	}
+	stop = f.send(t)
 	must(t, standby.Promote(t.Context()))
 	f.awaitReady(t, http.StatusOK)
 	before, _ := f.aws.written()

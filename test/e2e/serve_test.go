@@ -106,6 +106,9 @@ func TestUsage(t *testing.T) {
 		"short secret":     {args: []string{"--notify-url", "https://hooks.example.com/"}, env: []string{"AUDITDRAIN_NOTIFY_SECRET=whsec_c2VjcmV0"}, stderr: "AUDITDRAIN_NOTIFY_SECRET: a secret of 14 characters is not allowed"},
 		"only a secret":    {env: []string{"AUDITDRAIN_NOTIFY_SECRET=whsec_c2VjcmV0"}, stderr: "AUDITDRAIN_NOTIFY_SECRET is of no use without --notify-url"},
 		"operator token":   {env: []string{"AUDITDRAIN_OPERATOR_TOKEN=hunter2"}, stderr: "AUDITDRAIN_OPERATOR_TOKEN is not allowed: use at least 24 letters and digits in a row"},
+		"lease":            {args: []string{"--postgres", "postgres://127.0.0.1/", "--lease", "10ms"}, stderr: "--lease: 10ms is not allowed: use 1s or more"},
+		"node name":        {args: []string{"--postgres", "postgres://127.0.0.1/", "--node-name", "a b"}, stderr: `--node-name: "a b" is not allowed: use up to 40 letters, digits`},
+		"no token":         {args: []string{"--postgres", "postgres://u:hunter2@127.0.0.1/"}, stderr: "--postgres needs AUDITDRAIN_OPERATOR_TOKEN, the same for all processes"},
 		"debug address":    {args: []string{"--debug-listen", "0.0.0.0:6060"}, stderr: `--debug-listen: "0.0.0.0:6060" is not allowed: use a loopback address and a port`},
 		"debug port":       {args: []string{"--debug-listen", ":6060"}, stderr: `--debug-listen: ":6060" is not allowed: use a loopback address and a port`},
 	} {
