@@ -5,7 +5,7 @@
 #   make check   only format, vet and staticcheck
 #   make bench   the record of speed on this machine, docs/benchmarks.md, in half an hour
 #   make fuzz    every fuzz target for FUZZTIME (30s)
-#   make soak    300 kills of the service under load, with AWS in trouble (10 min)
+#   make soak    300 kills of the service under load, with AWS in trouble; 30 rounds of many nodes (15 min)
 #   make screenshots   docs/screenshots, every page in light, dark and narrow, in a minute
 
 FUZZTIME ?= 30s
@@ -46,7 +46,7 @@ fuzz:
 	@FUZZTIME=$(FUZZTIME) test/fuzz.sh
 
 soak:
-	CGO_ENABLED=1 go test -race -run '^TestCrash$$' -timeout 1h -v ./test/e2e -e2e.soak
+	CGO_ENABLED=1 go test -race -run '^(TestCrash|TestNodes)$$' -timeout 1h -v ./test/e2e -e2e.soak
 
 screenshots:
 	go -C test/browser test -count=1 -run '^TestPages$$' -screenshots $(CURDIR)/docs/screenshots

@@ -30,7 +30,7 @@ import (
 
 var (
 	seedFlag = flag.Uint64("e2e.seed", 0, "seed of everything random; 0: a new one")
-	soakFlag = flag.Bool("e2e.soak", false, "TestCrash in its long form, which takes ten minutes")
+	soakFlag = flag.Bool("e2e.soak", false, "TestCrash and TestNodes in their long forms, which take a quarter of an hour")
 )
 
 // buildDir holds the binaries.
