@@ -150,13 +150,19 @@ WHERE NOT ` + aliveSQL + ` AND n.id <> $1 AND NOT EXISTS (SELECT FROM delivery W
 // when the database was away, all nodes look dead to the first that comes back,
 // and the others are to have the time to come back, too.
 func (n *Node) claim(ctx context.Context) error {
+	var claimed int64
 	err := n.own.do(ctx, "claim drains", func(ctx context.Context, c *pgx.Conn) error {
 		tag, err := c.Exec(ctx, claimSQL, n.id, claimMost, n.last.went)
-		n.unsure = n.unsure || err != nil || tag.RowsAffected() > 0
+		claimed = tag.RowsAffected()
 		return err
 	})
-	if err != nil || n.last.dead == 0 || !n.last.went {
+	n.unsure = n.unsure || err != nil || claimed > 0
+	if err != nil || claimed > 0 || n.last.dead == 0 {
 		return err
+	}
+	n.last.dead = 0 // what they have is others' to take, until the next beat
+	if !n.last.went {
+		return nil
 	}
 	return n.own.exec(ctx, "forget dead nodes", buriedSQL, n.id)
 }

@@ -370,15 +370,52 @@ func TestSaveDuringTakeover(t *testing.T) {
 		}
 		done <- gone
 	}()
-	eventually(t, "the save waits", func() bool {
-		waiting, err := list(t.Context(), s, "test", pgx.RowTo[int], `SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name = 'auditdrain ' || $1`, a.node.id)
-		must(t, err)
-		return len(waiting) > 0
-	})
+	awaitWaiting(t, s, a.node.store)
 	must(t, tx.Commit(t.Context()))
 	if gone := <-done; !slices.Equal(gone, ids) {
 		t.Errorf("gone: %v, want %v", gone, ids)
 	}
+}
+
+// awaitWaiting waits until a call of a store waits for another transaction.
+func awaitWaiting(t *testing.T, s, waiter *Store) {
+	t.Helper()
+	eventually(t, "a call waits", func() bool {
+		waiting, err := list(t.Context(), s, "test", pgx.RowTo[int], `SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name = 'auditdrain ' || $1`, waiter.id)
+		must(t, err)
+		return len(waiting) > 0
+	})
+}
+
+// TestDrainOfChangingTeam has a drain be created while its team is changed: it
+// waits, so that its delivery begins with what the team wants then. Else the
+// change, which has the team's drains delivered anew, would have missed it.
+func TestDrainOfChangingTeam(t *testing.T) {
+	p := newPlace(t)
+	s, other := mustOpen(t, p, Options{}), mustOpen(t, p, Options{})
+	makeDrains(t, s, "team", 1)
+	changing, change := make(chan struct{}), make(chan struct{})
+	var calls sync.WaitGroup
+	calls.Go(func() {
+		_, err := s.UpdateTeam(t.Context(), "team", func(team *auditdrain.Team) error {
+			team.HideIPAddresses = true
+			close(changing)
+			<-change
+			return nil
+		}, act())
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	<-changing
+	calls.Go(func() {
+		if err := other.CreateDrain(t.Context(), auditdrain.Drain{ID: "new", TeamID: "team"}, 0, act()); err != nil {
+			t.Error(err)
+		}
+	})
+	awaitWaiting(t, s, other)
+	close(change)
+	calls.Wait()
 }
 
 // TestDatabaseAway is the return of a database that no node has reached for

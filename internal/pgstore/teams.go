@@ -107,9 +107,11 @@ func teamText(t auditdrain.Team) string { return searchText(t.ID, t.Slug, t.Name
 // here, since the database's depends on its locale.
 func searchText(parts ...string) string { return strings.ToLower(strings.Join(parts, "\n")) }
 
-// requireTeam fails unless the team exists. Teams are never deleted.
+// requireTeam fails unless the team exists. Teams are never deleted. It is not
+// changed until the transaction ends: a change has all drains of the team
+// delivered anew, and must not miss one that is just being created.
 func requireTeam(ctx context.Context, q querier, id string) error {
-	found, err := collect(ctx, q, pgx.RowTo[string], `SELECT id FROM teams WHERE id = $1`, name(id))
+	found, err := collect(ctx, q, pgx.RowTo[string], `SELECT id FROM teams WHERE id = $1 FOR SHARE`, name(id))
 	if err == nil && found == nil {
 		err = noTeam(id)
 	}
