@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Installs what the tests need beyond Go, git, make and Node: a C++ compiler
-# (the race detector and DuckDB are linked with it), shellcheck, Chromium with a
-# font, and the packages of test/sdk, test/kit and test/browser. Go fetches its
-# modules itself. Run again, it changes nothing.
+# (the race detector and DuckDB are linked with it), shellcheck,
+# systemd-analyze, PostgreSQL, Chromium with a font, and the packages of test/sdk,
+# test/kit and test/browser. Go fetches its modules itself. Run again, it changes
+# nothing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -35,6 +36,10 @@ if ! compiles gcc c || ! compiles g++ c++; then
 	compiles gcc c && compiles g++ c++ || fail "gcc and g++ do not work after their installation"
 fi
 command -v shellcheck >/dev/null || apt_install shellcheck
+
+# Only systemd-analyze is wanted. The package starts nothing, and does not become
+# the init of what has another.
+command -v systemd-analyze >/dev/null || apt_install systemd
 
 # The programs only: tests start servers of their own, and the distribution's
 # cluster is neither made nor started.
