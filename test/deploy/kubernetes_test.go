@@ -357,7 +357,7 @@ func TestIngress(t *testing.T) {
 	}
 	passes := func(path string) bool {
 		return slices.ContainsFunc(rule.HTTP.Paths, func(p networkingv1.HTTPIngressPath) bool {
-			return path == p.Path || *p.PathType == networkingv1.PathTypePrefix && strings.HasPrefix(path, p.Path+"/")
+			return path == p.Path || *p.PathType == networkingv1.PathTypePrefix && strings.HasPrefix(path, strings.TrimSuffix(p.Path, "/")+"/")
 		})
 	}
 	for _, path := range []string{"/metrics", "/healthz", "/readyz", "/openapi.json"} {
