@@ -9,6 +9,9 @@
 //
 // Tests wait for what can be seen on the page. When one fails it names a
 // screenshot and the page's HTML; go test -artifacts keeps them.
+//
+// The binary is built by the tests, unseen by go test's cache: -count=1 (or
+// -shuffle=on) has them run after a change of it.
 package browser
 
 import (

@@ -76,10 +76,16 @@ func (w showcase) remember(drains []auditdrain.Drain) {
 	}
 	rng := rand.New(rand.NewPCG(1, 2))
 	sum := map[string]auditdrain.Tally{}
-	for at := now.Add(-week); at.Before(now); at = at.Add(time.Minute) {
+	for at, step := now.Add(-week), 10; at.Before(now); at = at.Add(time.Duration(step) * time.Minute) {
+		if now.Sub(at) <= 24*time.Hour {
+			step = 1 // what is older is shown by the hour
+		}
 		var tallies []auditdrain.Tally
 		for i, d := range drains {
-			tally := w.minute(rng, d, i, now.Sub(at))
+			tally := auditdrain.Tally{DrainID: d.ID}
+			for range step {
+				tally.Add(w.minute(rng, d, i, now.Sub(at)))
+			}
 			tallies = append(tallies, tally)
 			total := sum[d.ID]
 			total.Delivered += tally.Delivered
