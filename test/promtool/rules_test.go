@@ -16,7 +16,8 @@ import (
 // nearly those, with which it does not.
 var examples = map[string]struct {
 	fires   []string
-	summary string // as it is sent for fires
+	summary string   // as it is sent for fires
+	nodes   []string // of nodes that share a database: it fires for all of them, once
 	quiet   map[string][]string
 }{
 	"AuditdrainDown": {
@@ -65,6 +66,14 @@ var examples = map[string]struct {
 			`auditdrain_deliveries_total{instance="a", result="existed"} 0x30`,
 		},
 		summary: "auditdrain on a delivers nothing",
+		nodes: []string{
+			`auditdrain_node_drains{job="auditdrain", instance="a"} 5x40`,
+			`auditdrain_node_drains{job="auditdrain", instance="b"} 5x40`,
+			`auditdrain_backlog_events{job="auditdrain", instance="a", status="enabled"} 7x40`,
+			`auditdrain_backlog_events{job="auditdrain", instance="b", status="enabled"} 7x40`,
+			`auditdrain_deliveries_total{job="auditdrain", instance="a", result="written"} 10x40`,
+			`auditdrain_deliveries_total{job="auditdrain", instance="b", result="written"} 10x40`,
+		},
 		quiet: map[string][]string{
 			"slowly": {
 				`auditdrain_backlog_events{status="enabled"} 7x40`,
@@ -79,6 +88,14 @@ var examples = map[string]struct {
 				`auditdrain_backlog_events{status="enabled"} 0x40`,
 				`auditdrain_backlog_events{status="errored"} 7x40`,
 				`auditdrain_deliveries_total{result="written"} 10x40`,
+			},
+			"one node of two has nothing to deliver": {
+				`auditdrain_node_drains{job="auditdrain", instance="a"} 5x40`,
+				`auditdrain_node_drains{job="auditdrain", instance="b"} 5x40`,
+				`auditdrain_backlog_events{job="auditdrain", instance="a", status="enabled"} 7x40`,
+				`auditdrain_backlog_events{job="auditdrain", instance="b", status="enabled"} 7x40`,
+				`auditdrain_deliveries_total{job="auditdrain", instance="a", result="written"} 10+9x40`,
+				`auditdrain_deliveries_total{job="auditdrain", instance="b", result="written"} 10x40`,
 			},
 			"the other instance delivers nothing, and has nothing": {
 				`auditdrain_backlog_events{instance="a", status="enabled"} 7x40`,
@@ -96,11 +113,27 @@ var examples = map[string]struct {
 			`auditdrain_drains{job="auditdrain", instance="a", status="disabled"} 100x20`,
 		},
 		summary: "4 drains of auditdrain on a are parked at once",
+		nodes: []string{
+			`auditdrain_node_drains{job="auditdrain", instance="a"} 5x20`,
+			`auditdrain_node_drains{job="auditdrain", instance="b"} 5x20`,
+			`auditdrain_delivery_parked_drains{job="auditdrain", instance="a"} 2x20`,
+			`auditdrain_delivery_parked_drains{job="auditdrain", instance="b"} 2x20`,
+			`auditdrain_drains{job="auditdrain", instance="a", status="enabled"} 10x20`,
+			`auditdrain_drains{job="auditdrain", instance="b", status="enabled"} 10x20`,
+		},
 		quiet: map[string][]string{
 			"a quarter": {
 				`auditdrain_delivery_parked_drains 4x20`,
 				`auditdrain_drains{status="enabled"} 12x20`,
 				`auditdrain_drains{status="errored"} 4x20`,
+			},
+			"a quarter, of two nodes": {
+				`auditdrain_node_drains{job="auditdrain", instance="a"} 8x20`,
+				`auditdrain_node_drains{job="auditdrain", instance="b"} 8x20`,
+				`auditdrain_delivery_parked_drains{job="auditdrain", instance="a"} 4x20`,
+				`auditdrain_delivery_parked_drains{job="auditdrain", instance="b"} 0x20`,
+				`auditdrain_drains{job="auditdrain", instance="a", status="enabled"} 16x20`,
+				`auditdrain_drains{job="auditdrain", instance="b", status="enabled"} 16x20`,
 			},
 			"few drains at all": {
 				`auditdrain_delivery_parked_drains 2x20`,
@@ -218,6 +251,16 @@ func TestAlerts(t *testing.T) {
 				t.Errorf("summary (-want +got):\n%s", d)
 			}
 			expand(t, alert.Annotations["description"], got[0])
+			if example.nodes != nil {
+				series, end := parseSeries(t, example.nodes)
+				got := fired(t, alert, series, end)
+				if len(got) != 1 {
+					t.Fatalf("nodes: it fires for %v, want one series", got)
+				}
+				if text := expand(t, alert.Annotations["summary"], got[0]); strings.Contains(text, " on ") {
+					t.Errorf("nodes: summary %q", text)
+				}
+			}
 			for what, lines := range example.quiet {
 				series, end := parseSeries(t, lines)
 				if got := fired(t, alert, series, end); len(got) > 0 {
