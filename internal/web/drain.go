@@ -165,7 +165,7 @@ func (p drainPage) Refusal() testResult {
 
 // Refused is the ID of the event that keeps the drain from going on, or "".
 func (p drainPage) Refused() string {
-	if p.Status != auditdrain.StatusErrored || p.Metadata == nil {
+	if p.Status != auditdrain.StatusErrored || p.Metadata == nil || p.Metadata.BacklogEvents == 0 {
 		return ""
 	}
 	return p.Metadata.LastErrorEvent

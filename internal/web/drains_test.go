@@ -220,9 +220,18 @@ func TestSentences(t *testing.T) {
 	b.get(at).want(t, 200, ": S3 refused to encrypt.", "Next try now.", "Cause: The key policy lacks the role.", "Who can do that: administrator of the KMS key.",
 		`<span class="add">&#43; {&#34;Effect&#34;:&#34;Allow&#34;}`, "Or: The drain asks for another key.", `<span class="remove">- region: eu-west-1`, `<span class="add">&#43; region: us-east-1`,
 		"AWS said: 403 AccessDenied (request ID <code>REQ2</code>)")
+	operator := s.logIn(operatorToken)
+	operator.get(at).want(t, 200, "Give up the event that is refused")
+	given := state
+	given.Cursor = 3 // as when the operator has given both up
+	s.save(given)
+	p := operator.get(at)
+	p.want(t, 200, "Nothing waits: the next event will show whether this is mended.")
+	p.wantNot(t, "Give up the event that is refused")
+	s.send("team_1", 5)
 	_, err := s.operator.UpdateDrain(t.Context(), "", d.ID, auditdrain.DrainPatch{Status: new(auditdrain.StatusDisabled)})
 	s.must(err)
-	p := b.get(at)
+	p = b.get(at)
 	p.want(t, 200, "Paused by the operator since", "2 events are kept, the oldest since")
 	p.wantNot(t, "In trouble since")
 	b.get(at+"?span=2h").want(t, 400, "That cannot be done")
