@@ -214,17 +214,29 @@ func (n *Node) sayGoodbye(ctx context.Context) error {
 // and at which version, and has the difference take effect.
 func (n *Node) look(ctx context.Context, d Deliverer) error {
 	type row struct {
-		id             string
+		server         int64
+		id             string // "" if it owns none
 		epoch, version int64
 	}
 	rows, err := list(ctx, n.own, "list owned drains", func(r pgx.CollectableRow) (o row, err error) {
-		return o, r.Scan(&o.id, &o.epoch, &o.version)
-	}, `SELECT d.drain_id, d.epoch, r.version FROM delivery d JOIN drains r ON r.id = d.drain_id WHERE d.owner = $1`, n.id)
+		return o, r.Scan(&o.server, &o.id, &o.epoch, &o.version)
+	}, `SELECT s.server, coalesce(o.drain_id, ''), coalesce(o.epoch, 0), coalesce(o.version, 0)
+FROM (SELECT `+serverSQL+` AS server) s LEFT JOIN (
+    SELECT d.drain_id, d.epoch, r.version FROM delivery d JOIN drains r ON r.id = d.drain_id WHERE d.owner = $1
+) o ON true`, n.id)
 	if err != nil {
 		return err
 	}
 	var news []string
+	server := rows[0].server
+	if rows[0].id == "" {
+		rows = nil
+	}
 	n.mu.Lock()
+	moved := n.server != 0 && n.server != server
+	if n.server = server; moved {
+		clear(n.told)
+	}
 	n.ended = false
 	owned := make(map[string]bool, len(rows))
 	for _, r := range rows {
@@ -232,7 +244,7 @@ func (n *Node) look(ctx context.Context, d Deliverer) error {
 		switch h := n.held[r.id]; {
 		case h == nil:
 			n.held[r.id] = &holding{epoch: r.epoch, version: r.version}
-		case h.epoch != r.epoch && h.phase != losing:
+		case (moved || h.epoch != r.epoch) && h.phase != losing:
 			h.phase = losing
 			n.metrics.lost.Inc()
 		case h.phase == holdingIt && h.version < r.version:

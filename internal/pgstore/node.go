@@ -57,8 +57,10 @@ type Deliverer interface {
 // It guarantees that a drain is saved by one node at a time. A node owns drains
 // while its lease lasts, which it renews for all of them at once; each change of
 // a drain's owner has the next epoch, and what is saved names owner and epoch: a
-// node that has lost a drain, and does not know yet, saves nothing of it. So a
-// cursor is where the owner has it. Two nodes may write the same events for as
+// node that has lost a drain, and does not know yet, saves nothing of it. Nor does
+// it save to a server what it has read from the one before: after a failover, all
+// drains begin anew where the database has them. So a cursor is where the owner
+// has it. Two nodes may write the same events for as
 // long as it takes the one to notice, which is harmless: they write the same.
 //
 // All methods are safe for concurrent use.
@@ -70,6 +72,7 @@ type Node struct {
 
 	mu      sync.Mutex
 	held    map[string]*holding // by drain ID
+	server  int64               // what all that is held was read from; see serverSQL
 	until   time.Time           // the lease; zero if there is none
 	renewed chan struct{}       // cap 1: until has changed
 	ended   bool                // the delivery of a drain that was to end; see pending
@@ -173,6 +176,7 @@ func (n *Node) Run(ctx context.Context, d Deliverer) error {
 		pause := min(max(pollShare*time.Since(began), pollAtLeast), pollAtMost)
 		if err != nil {
 			pause = pollAtMost
+			n.unsure = true // it may be another server that answers next
 			if !n.failing {
 				n.log.Error("the database does not hear of this node; its drains go to others if that lasts", "node", n.id, "err", err)
 			}
@@ -374,9 +378,10 @@ func (n *Node) SaveProgress(ctx context.Context, progress []auditdrain.Progress)
 		epochs[p.State.DrainID] = h.epoch
 		return false
 	})
+	server := n.server
 	n.mu.Unlock()
 	refused := len(gone)
-	unsaved, err := n.store.saveProgress(ctx, own, fence{owner: n.id, epochs: epochs})
+	unsaved, err := n.store.saveProgress(ctx, own, fence{owner: n.id, epochs: epochs, server: server})
 	if err != nil {
 		return nil, err
 	}

@@ -35,11 +35,19 @@ func (s *Store) SaveProgress(ctx context.Context, progress []auditdrain.Progress
 	return gone, err
 }
 
-// fence keeps from saving drains that are another's by now.
+// fence keeps from saving drains that are another's by now, and what was
+// delivered of events that a failover may have taken back.
 type fence struct {
 	owner  string           // "": there is none
 	epochs map[string]int64 // by drain ID
+	server int64            // see serverSQL
 }
+
+// serverSQL names the server that answers, and the time that it has run: a
+// failover ends both, whatever is between it and us. What its predecessor showed
+// may be gone, if that had not waited for a standby: an event that nobody was
+// told is safe, but that a node has read, and whose number goes to another.
+const serverSQL = `(extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint`
 
 // unsaved is a drain that was left out.
 type unsaved struct {
@@ -62,7 +70,7 @@ func (s *Store) saveProgress(ctx context.Context, progress []auditdrain.Progress
 			b.Queue(`SELECT set_config('synchronous_commit', 'off', true)`)
 		}
 		b.Queue(saveSQL, v.drains, v.cursors, v.skipped, v.errored, v.replays, v.replayCursors, v.finished, v.states,
-			v.attempts.drains, v.attempts.failed, v.attempts.slots, v.attempts.data, v.epochs, f.owner,
+			v.attempts.drains, v.attempts.failed, v.attempts.slots, v.attempts.data, v.epochs, f.owner, f.server,
 		).Query(func(rows pgx.Rows) (err error) {
 			left, err = readUnsaved(rows)
 			return err
@@ -74,7 +82,7 @@ func (s *Store) saveProgress(ctx context.Context, progress []auditdrain.Progress
 
 // saveSQL returns the drains that were not saved, and why: the number of the
 // last event if it is because of that, else null; then there is no such drain, or
-// it is another's. A change of owner that is under way is waited for.
+// the fence has kept it out. A change of owner that is under way is waited for.
 const saveSQL = `
 WITH input AS MATERIALIZED (
     SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::boolean[], $5::text[], $6::bigint[], $7::boolean[], $8::text[], $13::bigint[])
@@ -82,7 +90,7 @@ WITH input AS MATERIALIZED (
 ), ahead AS MATERIALIZED (
     SELECT i.drain_id, i.cursor, coalesce(q.last_seq, 0) AS last
     FROM input i JOIN delivery d ON d.drain_id = i.drain_id LEFT JOIN sequences q ON q.team_id = d.team_id
-    WHERE i.cursor > coalesce(q.last_seq, 0)
+    WHERE i.cursor > coalesce(q.last_seq, 0) AND ($14 = '' OR $15 = ` + serverSQL + `)
 ), saved AS (
     UPDATE delivery d SET
         cursor = greatest(d.cursor, i.cursor),
@@ -90,7 +98,7 @@ WITH input AS MATERIALIZED (
         errored = i.errored, replay_id = i.replay_id, replay_cursor = i.replay_cursor, replay_finished = i.replay_finished,
         state = i.state
     FROM input i WHERE d.drain_id = i.drain_id AND NOT EXISTS (SELECT FROM ahead)
-        AND ($14 = '' OR d.owner = $14 AND d.epoch = i.epoch)
+        AND ($14 = '' OR d.owner = $14 AND d.epoch = i.epoch AND $15 = ` + serverSQL + `)
     RETURNING d.drain_id
 ), tried AS (
     INSERT INTO attempts (drain_id, failed, slot, data)

@@ -61,7 +61,7 @@ func (s *Server) startFrom(making func(bin, data string) *exec.Cmd) error {
 	if err != nil {
 		return err
 	}
-	if s.dir, err = os.MkdirTemp("", "auditdrain-postgres-"); err != nil {
+	if s.dir, err = os.MkdirTemp(publicFolder(), "auditdrain-postgres-"); err != nil {
 		return err
 	}
 	who, err := serverUser(s.dir)
@@ -77,7 +77,20 @@ func (s *Server) startFrom(making func(bin, data string) *exec.Cmd) error {
 	if s.port, err = freePort(); err != nil {
 		return err
 	}
-	args := []string{"-D", data}
+	return s.run()
+}
+
+// run starts the server on the data that is there.
+func (s *Server) run() error {
+	bin, err := serverPrograms()
+	if err != nil {
+		return err
+	}
+	who, err := serverUser(s.dir)
+	if err != nil {
+		return err
+	}
+	args := []string{"-D", filepath.Join(s.dir, "data")}
 	for _, setting := range append([]string{
 		"listen_addresses=127.0.0.1", "port=" + strconv.Itoa(s.port), "unix_socket_directories=",
 		"max_connections=300", "shared_buffers=128MB",
@@ -93,6 +106,16 @@ func (s *Server) startFrom(making func(bin, data string) *exec.Cmd) error {
 	}
 	s.server = server
 	return nil
+}
+
+// Restart ends the server as a crash does, and starts it again at its address.
+func (s *Server) Restart() error {
+	_ = s.server.Process.Signal(syscall.SIGQUIT)
+	_ = s.server.Wait()
+	if err := s.run(); err != nil {
+		return err
+	}
+	return s.wait()
 }
 
 // wait waits until the server takes connections.
@@ -146,6 +169,31 @@ func serverUser(dir string) (*syscall.SysProcAttr, error) {
 		return nil, err
 	}
 	return &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}, os.Chown(dir, uid, gid)
+}
+
+// publicFolder is a folder for temporary files that others can enter, too: who
+// runs the tests as root may have one that nobody else can.
+func publicFolder() string {
+	for _, dir := range []string{os.TempDir(), "/tmp", "/var/tmp"} {
+		if enterable(dir) {
+			return dir
+		}
+	}
+	return os.TempDir()
+}
+
+func enterable(dir string) bool {
+	dir, err := filepath.Abs(dir)
+	for ; err == nil; dir = filepath.Dir(dir) {
+		info, statErr := os.Stat(dir)
+		if statErr != nil || info.Mode().Perm()&0o001 == 0 {
+			return false
+		}
+		if dir == filepath.Dir(dir) {
+			return true
+		}
+	}
+	return false
 }
 
 func freePort() (int, error) {

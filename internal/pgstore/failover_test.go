@@ -1,0 +1,91 @@
+package pgstore
+
+import (
+	"testing"
+	"time"
+
+	"github.com/auditdrain/auditdrain"
+	"github.com/auditdrain/auditdrain/internal/pgtest"
+)
+
+// TestTakenBack is a failover to a server that does not have the last event,
+// which nobody was told is safe, but which was read and written before. Another
+// event gets its number: it must not be taken for delivered.
+func TestTakenBack(t *testing.T) {
+	server, err := pgtest.Start()
+	must(t, err)
+	t.Cleanup(server.Stop)
+	p := place{t, server.URL(server.NewSchema(t))}
+	s := mustOpen(t, p, Options{})
+	drains := makeDrains(t, s, "team", 2)
+	a := member(t, p, time.Hour)
+	settle(a)
+	send := func(ids ...string) {
+		t.Helper()
+		var events []auditdrain.Event
+		for _, id := range ids {
+			events = append(events, auditdrain.Event{ID: id, Timestamp: 1, Body: []byte(`{}`)})
+		}
+		_, err := s.Append(t.Context(), []auditdrain.Batch{{TeamID: team(t, s, drains[0]), Events: events}})
+		must(t, err)
+	}
+	send("first", "lost")
+
+	must(t, server.Restart())
+	retry(t, func() error { return s.Check(t.Context()) })
+	id := team(t, s, drains[0])
+	sql(t, s, `DELETE FROM events WHERE team_id = '`+id+`' AND seq = 2`)
+	sql(t, s, `UPDATE sequences SET last_seq = 1, total_bytes = 2 WHERE team_id = '`+id+`'`)
+	save := func() (gone []string) {
+		t.Helper()
+		gone, err := a.node.SaveProgress(t.Context(), progress(drains, 2))
+		must(t, err)
+		for _, id := range gone {
+			a.Changed(id) // as a deliverer does
+		}
+		return gone
+	}
+	// Before the node has noticed, and whether or not the number is there again.
+	if gone := save(); len(gone) != 2 {
+		t.Errorf("what the other server did not show was saved: %q are gone, want all", gone)
+	}
+	send("another")
+	if gone := save(); len(gone) != 2 {
+		t.Errorf("what the other server did not show was saved: %q are gone, want all", gone)
+	}
+	retry(t, func() error { return a.node.turn(t.Context(), a) })
+	a.turn()
+	if n := len(a.drains()); n != 2 {
+		t.Errorf("%d drains are delivered after a failover, want 2", n)
+	}
+	for _, drain := range drains {
+		state, err := a.node.DeliveryState(t.Context(), drain)
+		must(t, err)
+		if state.Cursor != 0 {
+			t.Errorf("cursor %d, want 0: nothing was saved", state.Cursor)
+		}
+	}
+	if gone := save(); len(gone) > 0 {
+		t.Errorf("%q are gone: what is read from the new server is not saved", gone)
+	}
+}
+
+// team returns the team of a drain.
+func team(t *testing.T, s *Store, drain string) string {
+	t.Helper()
+	found, err := s.Drains(t.Context(), auditdrain.DrainQuery{ID: drain})
+	must(t, err)
+	return found[0].TeamID
+}
+
+// retry repeats what a connection that has died may make fail.
+func retry(t *testing.T, f func() error) {
+	t.Helper()
+	var err error
+	for range 20 {
+		if err = f(); err == nil {
+			return
+		}
+	}
+	t.Fatal(err)
+}
