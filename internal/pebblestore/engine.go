@@ -72,6 +72,7 @@ func (s *Store) startEngine() (e *engine, opened <-chan error) {
 	}
 	o := &pebble.Options{
 		FS:                 e.disk,
+		ReadOnly:           s.opts.ReadOnly,
 		Logger:             logger{log: log, fail: e.disk.fail},
 		FormatMajorVersion: formatMajorVersion,
 		// Pebble takes the memtables out of the cache. Were nothing left of
@@ -117,14 +118,14 @@ func (e *engine) open(dir string, o *pebble.Options) (err error) {
 	if e.db, err = pebble.Open(dir, o); err != nil {
 		return err
 	}
-	if err := e.load(); err != nil {
+	if err := e.load(o.ReadOnly); err != nil {
 		return errors.Join(err, e.db.Close())
 	}
 	return nil
 }
 
 // load checks the layout's version, and reads what is kept in memory.
-func (e *engine) load() error {
+func (e *engine) load(readOnly bool) error {
 	version, err := e.get([]byte(formatKey))
 	switch {
 	case err != nil:
@@ -132,6 +133,9 @@ func (e *engine) load() error {
 	case version == nil:
 		if err := e.checkEmpty(); err != nil {
 			return err
+		}
+		if readOnly {
+			return errNoStore
 		}
 		if err := e.db.Set([]byte(formatKey), []byte(format), pebble.Sync); err != nil {
 			return err

@@ -51,6 +51,10 @@ type Options struct {
 	// that keep up are served; 0 means 64 MiB, less than 0 none.
 	TailBytes int
 
+	// ReadOnly has everything refused that writes. The directory must be there,
+	// and nothing in it changes but its lock.
+	ReadOnly bool
+
 	// retry is the pause before the disk is tried again; 0 means a second.
 	retry time.Duration
 }
@@ -71,7 +75,7 @@ type Store struct {
 
 // Open opens the directory, which is created if need be, and recovers what an
 // earlier process left. It fails if another process has it open and if a newer
-// version has written it.
+// version has written it, and, with Options.ReadOnly, if there is no store.
 func Open(dir string, opts Options) (*Store, error) {
 	s, err := open(dir, opts)
 	if err != nil {
@@ -99,7 +103,11 @@ func open(dir string, opts Options) (*Store, error) {
 	if opts.retry == 0 {
 		opts.retry = time.Second
 	}
-	if err := opts.FS.MkdirAll(dir, 0o700); err != nil {
+	if opts.ReadOnly {
+		if _, err := opts.FS.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+			return nil, errNoStore
+		}
+	} else if err := opts.FS.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
 	lock, err := pebble.LockDirectory(dir, opts.FS)
@@ -117,7 +125,7 @@ func open(dir string, opts Options) (*Store, error) {
 
 		recorded: make(chan struct{}, 1),
 	}
-	if err := checkFormatMajorVersion(dir, opts.FS); err != nil {
+	if err := checkFormatMajorVersion(dir, opts); err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
 	e, opened := s.startEngine()
@@ -138,10 +146,13 @@ func open(dir string, opts Options) (*Store, error) {
 	return s, nil
 }
 
-func checkFormatMajorVersion(dir string, fsys vfs.FS) error {
-	desc, err := pebble.Peek(dir, fsys)
+func checkFormatMajorVersion(dir string, opts Options) error {
+	desc, err := pebble.Peek(dir, opts.FS)
 	if err != nil {
 		return err // also for a format that this version of Pebble does not know
+	}
+	if opts.ReadOnly && !desc.Exists {
+		return errNoStore
 	}
 	if v := desc.FormatMajorVersion; v > formatMajorVersion {
 		return fmt.Errorf("it was written by a newer version of auditdrain (Pebble format %d; this version knows up to %d)", v, formatMajorVersion)
@@ -213,6 +224,7 @@ func (s *Store) Admit() error {
 
 var (
 	errDiskFull = errors.New("the disk is full")
+	errNoStore  = errors.New("there is no store of auditdrain in it")
 
 	errFailed = &auditdrain.Error{
 		Code:       auditdrain.CodeUnavailable,

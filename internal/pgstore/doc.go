@@ -70,6 +70,7 @@
 //	events                    one partition for each day (UTC) of acceptance, and one of leftovers
 //	days                      the partitions that there are
 //	nodes                     the processes that deliver, and when each was last heard of
+//	imports                   an embedded store that is being moved here; see Import
 //	needs (a view)            up to which number each drain needs no event any more
 //
 // Events are removed by noting, in their team's sequence, up to which number

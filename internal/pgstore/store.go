@@ -71,10 +71,22 @@ type Store struct {
 }
 
 // Open connects to the database at url, makes the migrations that it has yet to
-// see, and fails if it is of a newer version. The URL is PostgreSQL's own: with
+// see, and fails if it is of a newer version, or if an Import has begun that is
+// not complete. The URL is PostgreSQL's own: with
 // several hosts and target_session_attrs=read-write the one is used, also after
 // a failover, that takes writes.
 func Open(ctx context.Context, url string, opts Options) (*Store, error) {
+	s, err := open(ctx, url, opts)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.checkImport(ctx); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+func open(ctx context.Context, url string, opts Options) (*Store, error) {
 	config, err := parse(url)
 	if err != nil {
 		return nil, err

@@ -173,6 +173,14 @@ CREATE TABLE days (
     day integer PRIMARY KEY
 );
 
+-- An embedded store that is being moved here, or was: one row, or none. Until it
+-- is complete, nobody else uses the database.
+CREATE TABLE imports (
+    id          integer PRIMARY KEY CHECK (id = 1),
+    run         text NOT NULL,  -- who fills the tables; the next one takes its place
+    finished_at bigint NOT NULL -- Unix ms; 0: not yet
+);
+
 -- Up to which number a drain needs no event any more: its cursor, or what its
 -- replay has read, where one is running that has not read all.
 CREATE VIEW needs AS
