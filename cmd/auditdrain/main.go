@@ -65,6 +65,7 @@ func newRootCommand() *cobra.Command {
 		newEventsCommand(),
 		newActivityCommand(),
 		newMigrateCommand(),
+		newMigrateStoreCommand(),
 		newVersionCommand(),
 	)
 	root.Long = root.Short + `.

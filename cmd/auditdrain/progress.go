@@ -26,11 +26,13 @@ func newProgress(terminal *os.File, size int64) *progress {
 
 // show draws the line, at most ten times a second.
 func (p *progress) show(done int64, sent auditdrain.EventsResult) {
-	if p == nil || time.Since(p.drawn) < 100*time.Millisecond {
-		return
+	if p.due() {
+		p.draw(progressText(done, p.size, sent, time.Since(p.started)))
 	}
-	p.draw(progressText(done, p.size, sent, time.Since(p.started)))
 }
+
+// due reports whether the line is to be drawn anew.
+func (p *progress) due() bool { return p != nil && time.Since(p.drawn) >= 100*time.Millisecond }
 
 // draw has text in the line.
 func (p *progress) draw(text string) {
