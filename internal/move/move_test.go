@@ -42,7 +42,7 @@ func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
 type (
 	folder   struct{ dir string }
 	database struct {
-		t   *testing.T
+		t   testing.TB
 		url string
 	}
 )
@@ -55,7 +55,7 @@ func (d database) Open(now func() time.Time) (storetest.Store, error) {
 	return pgstore.Open(d.t.Context(), d.url, pgstore.Options{Logger: discard(), Now: now})
 }
 
-func newDatabase(t *testing.T) database { return database{t, server.URL(server.NewSchema(t))} }
+func newDatabase(t testing.TB) database { return database{t, server.URL(server.NewSchema(t))} }
 
 // run moves a folder to a database, until ctx ends or a call of show says so.
 func run(ctx context.Context, dir, url string, show func(move.Progress)) (sums []move.Sum, err error) {
@@ -129,7 +129,7 @@ func TestBrokenOffHistories(t *testing.T) {
 
 // source makes a folder with teams of so many events, a drain of each, and
 // returns its store's directory.
-func source(t *testing.T, events ...int) string {
+func source(t testing.TB, events ...int) string {
 	t.Helper()
 	dir := t.TempDir()
 	s, err := pebblestore.Open(dir, pebblestore.Options{Logger: discard()})
@@ -157,7 +157,7 @@ type appender interface {
 	Append(ctx context.Context, batches []auditdrain.Batch) ([]auditdrain.BatchResult, error)
 }
 
-func appendEvents(t *testing.T, s appender, team string, first, last int) {
+func appendEvents(t testing.TB, s appender, team string, first, last int) {
 	t.Helper()
 	for first < last {
 		b := auditdrain.Batch{TeamID: team}
