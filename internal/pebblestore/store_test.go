@@ -365,3 +365,59 @@ func TestMetrics(t *testing.T) {
 	}
 	gather(t, s) // works on a closed store
 }
+
+// TestReadOnly reads what a process has left that was killed, and changes nothing.
+func TestReadOnly(t *testing.T) {
+	dir, copied := t.TempDir(), filepath.Join(t.TempDir(), "data")
+	s := mustOpen(t, dir, Options{})
+	ctx := t.Context()
+	if err := s.CreateTeam(ctx, auditdrain.Team{ID: "acme", Slug: "acme"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	batch := []auditdrain.Batch{{TeamID: "acme", Events: []auditdrain.Event{{ID: "e1", Body: []byte("{}")}}}}
+	if _, err := s.Append(ctx, batch); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.CopyFS(copied, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	before := names(t, copied)
+	r := mustOpen(t, copied, Options{ReadOnly: true})
+	events, err := r.Read(ctx, "acme", 0, 10, 1000)
+	if err != nil || len(events) != 1 || events[0].ID != "e1" {
+		t.Errorf("read %v, %v", events, err)
+	}
+	if err := r.CreateTeam(ctx, auditdrain.Team{ID: "other", Slug: "other"}, nil); err == nil {
+		t.Error("a team was created")
+	}
+	batch[0].Events[0].ID = "e2"
+	if _, err := r.Append(ctx, batch); err == nil {
+		t.Error("an event was appended")
+	}
+	if err := r.Close(); err != nil {
+		t.Error(err)
+	}
+	if d := cmp.Diff(before, names(t, copied)); d != "" {
+		t.Errorf("files (-before +after):\n%s", d)
+	}
+}
+
+func names(t *testing.T, dir string) map[string]int64 {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sizes := map[string]int64{}
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil {
+			t.Fatal(err)
+		}
+		sizes[e.Name()] = info.Size()
+	}
+	return sizes
+}

@@ -1,7 +1,8 @@
 // Package storetest is the one suite that every storage engine passes: what
 // its methods do (Run), what becomes of the data when a write fails or the
-// process is killed (RunFaults), and long random histories with crashes in
-// between, compared with a model (RunHistories).
+// process is killed (RunFaults), and long random histories, compared with a
+// model: with crashes in between (RunHistories), and with a move from one engine
+// to another (RunMoves).
 package storetest
 
 import (
