@@ -47,6 +47,9 @@ refuses the database.`,
 			begin := time.Now()
 			sums, err := moveStore(cmd.Context(), from, to, dryRun, line)
 			line.clear()
+			if err != nil && cmd.Context().Err() != nil && !dryRun {
+				return fmt.Errorf("broken off; start it again, and it goes on: %w", err)
+			}
 			if err != nil {
 				return err
 			}
