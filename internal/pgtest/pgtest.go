@@ -1,6 +1,7 @@
-// Package pgtest runs PostgreSQL for tests: a server of their own on loopback,
-// in a folder that is deleted in the end. It syncs as in production. Tests fail
-// where PostgreSQL is not installed; test/setup.sh does that.
+// Package pgtest runs PostgreSQL for tests and the benchmark: a server of their
+// own on loopback, in a folder that is deleted in the end. It syncs as in
+// production. Tests fail where PostgreSQL is not installed; test/setup.sh does
+// that.
 package pgtest
 
 import (
@@ -213,6 +214,9 @@ func (s *Server) Stop() {
 	}
 	_ = os.RemoveAll(s.dir)
 }
+
+// PID is that of the server's first process, the parent of all others.
+func (s *Server) PID() int { return s.server.Process.Pid }
 
 // Address is host:port, for a proxy.
 func (s *Server) Address() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)) }

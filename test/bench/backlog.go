@@ -163,7 +163,7 @@ func (s backlog) drain(ctx context.Context, b *bench, data string) (d drained, d
 			return err
 		}
 		d.startUp = r.startUp
-		if d.ready, err = usageOf(r.service.pid()); err != nil {
+		if d.ready, err = r.servicesUsage(); err != nil {
 			return err
 		}
 		before, err := r.waitForPuts(ctx, s.warm)
@@ -171,7 +171,7 @@ func (s backlog) drain(ctx context.Context, b *bench, data string) (d drained, d
 			return err
 		}
 		began := time.Now()
-		start, err := usageOf(r.service.pid())
+		start, err := r.servicesUsage()
 		if err != nil {
 			return err
 		}
@@ -180,13 +180,13 @@ func (s backlog) drain(ctx context.Context, b *bench, data string) (d drained, d
 			return err
 		}
 		elapsed := time.Since(began)
-		if d.end, err = usageOf(r.service.pid()); err != nil {
+		if d.end, err = r.servicesUsage(); err != nil {
 			return err
 		}
 		n := float64(after.Puts - before.Puts)
 		d.rate = n / elapsed.Seconds()
 		d.cpu = float64(d.end.since(start).cpu) / float64(time.Microsecond) / n
-		if err := r.stopService(ctx); err != nil {
+		if err := r.stopServices(ctx); err != nil {
 			return err
 		}
 		last, err := r.stats(ctx)

@@ -38,31 +38,36 @@ func (b *bench) makeFolder(ctx context.Context, f folder, path string) error {
 		if err := r.serve(ctx, path); err != nil {
 			return err
 		}
-		const callers = 32
-		transport := &http.Transport{MaxIdleConnsPerHost: callers}
-		defer transport.CloseIdleConnections()
-		api, err := r.api(client.WithHTTPClient(&http.Client{Transport: transport, Timeout: b.stall}))
-		if err != nil {
-			return err
-		}
-		g, ctx := errgroup.WithContext(ctx)
-		g.SetLimit(callers)
-		for i := range f.teams {
-			g.Go(func() error {
-				team, err := api.CreateTeam(ctx, auditdrain.TeamInput{ID: teamID(i), Slug: fmt.Sprintf("bench-%05d", i), Name: fmt.Sprintf("Bench %d", i)})
-				if err != nil || !f.drains {
-					return err
-				}
-				delivery := deliveryOf(i)
-				_, err = api.CreateDrain(ctx, team.ID, auditdrain.DrainInput{Name: "bench", Schemas: auditdrain.AuditLogSchemas(), Delivery: &delivery})
-				return err
-			})
-		}
-		return g.Wait()
+		return r.fill(ctx, f)
 	})
+}
+
+// fill makes the folder's teams and drains through the run's service.
+func (r *rig) fill(ctx context.Context, f folder) error {
+	const callers = 32
+	transport := &http.Transport{MaxIdleConnsPerHost: callers}
+	defer transport.CloseIdleConnections()
+	api, err := r.api(client.WithHTTPClient(&http.Client{Transport: transport, Timeout: r.stall}))
+	if err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(callers)
+	for i := range f.teams {
+		g.Go(func() error {
+			team, err := api.CreateTeam(ctx, auditdrain.TeamInput{ID: teamID(i), Slug: fmt.Sprintf("bench-%05d", i), Name: fmt.Sprintf("Bench %d", i)})
+			if err != nil || !f.drains {
+				return err
+			}
+			delivery := deliveryOf(i)
+			_, err = api.CreateDrain(ctx, team.ID, auditdrain.DrainInput{Name: "bench", Schemas: auditdrain.AuditLogSchemas(), Delivery: &delivery})
+			return err
+		})
+	}
+	return g.Wait()
 }
 
 // api is a client of the run's service.
 func (r *rig) api(options ...client.Option) (*client.Client, error) {
-	return client.New("http://"+r.addr, r.token, options...)
+	return client.New("http://"+r.addrs[0], r.token, options...)
 }

@@ -84,14 +84,14 @@ func (r *rig) rest(ctx context.Context, settle, lasts time.Duration) (rest, erro
 		return rest{}, err
 	}
 	began := time.Now()
-	start, err := usageOf(r.service.pid())
+	start, err := r.servicesUsage()
 	if err != nil {
 		return rest{}, err
 	}
 	if err := sleep(ctx, lasts); err != nil {
 		return rest{}, err
 	}
-	end, err := usageOf(r.service.pid())
+	end, err := r.servicesUsage()
 	return rest{rss: end.rss, cpu: end.since(start).cpu.Seconds() / time.Since(began).Seconds()}, err
 }
 

@@ -61,6 +61,10 @@ func cpuModel() string {
 	return ""
 }
 
+// tick is what the kernel counts CPU time in, where it does not count in ns:
+// USER_HZ, the same everywhere.
+const tick = time.Second / 100
+
 // busyTime is the CPU time that all processes of the machine have taken since
 // it started, with what a hypervisor has kept from it. Interrupts are left
 // out: the kernel does not charge them to a process.
@@ -73,7 +77,6 @@ func busyTime() (time.Duration, error) {
 	if _, err := fmt.Sscanf(string(stat), "cpu %d %d %d %d %d %d %d %d", &user, &nice, &system, &idle, &iowait, &irq, &softirq, &steal); err != nil {
 		return 0, fmt.Errorf("/proc/stat: %w", err)
 	}
-	const tick = time.Second / 100 // USER_HZ, the same everywhere
 	return time.Duration(user+nice+system+steal) * tick, nil
 }
 

@@ -54,6 +54,7 @@ func sections() []section {
 		{"e", recordBacklog.measure},
 		{"f", recordIdle.measure},
 		{"g", recordIsolation.measure},
+		{"h", recordScale.measure},
 	}
 }
 
@@ -91,7 +92,7 @@ func parseOptions(args []string) (options, error) {
 	fs.IntVar(&o.rounds, "rounds", 5, "`number` of rounds")
 	fs.StringVar(&only, "only", "", "`letters` of the sections to run, such as a,c; without it, all")
 	fs.DurationVar(&o.stall, "stall", 30*time.Second, "give up when no PUT or answer arrives for this long")
-	fs.StringVar(&o.dir, "dir", os.TempDir(), "`directory` for the service's data; its disk does the fsyncs")
+	fs.StringVar(&o.dir, "dir", os.TempDir(), "`directory` for the service's data; its disk does the fsyncs; PostgreSQL's are in TMPDIR")
 	fs.StringVar(&o.remarks, "remarks", "", "`file` with remarks on chapters, each below a heading with the chapter's letter")
 	fs.StringVar(&o.out, "o", "", "write the document to this `file`, too")
 	if err := fs.Parse(args); err != nil {

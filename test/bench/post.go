@@ -22,17 +22,18 @@ import (
 // postOptions are what the poster is started with. Its events go to the teams
 // First to First+Teams-1 in turn.
 type postOptions struct {
-	Addr, Token string
-	First       int
-	Teams       int
-	Warm        int // events of each team to warm up with
-	Events      int
-	Batch       int // events of one call
-	Callers     int
-	Rate        float64 // events per second on a fixed schedule; 0: as fast as the answers come
-	Seed        uint64
-	Log         string        // file for when each event was sent and acknowledged, or ""
-	Patience    time.Duration // with one answer
+	Addrs    []string // of the service, or of its nodes, over which the callers are spread
+	Token    string
+	First    int
+	Teams    int
+	Warm     int // events of each team to warm up with
+	Events   int
+	Batch    int // events of one call
+	Callers  int
+	Rate     float64 // events per second on a fixed schedule; 0: as fast as the answers come
+	Seed     uint64
+	Log      string        // file for when each event was sent and acknowledged, or ""
+	Patience time.Duration // with one answer
 }
 
 // posting is one event in the poster's log, with times in Unix ns.
@@ -70,7 +71,7 @@ func runPost(ctx context.Context, args []string, stdin io.Reader, stdout io.Writ
 func (p *poster) dial(ctx context.Context) error {
 	events := newEventMaker(p.Seed)
 	for i := range p.Callers {
-		c := &caller{poster: p, events: events.fork(uint64(i))}
+		c := &caller{poster: p, addr: p.Addrs[i%len(p.Addrs)], events: events.fork(uint64(i))}
 		if err := c.dial(ctx); err != nil {
 			p.close()
 			return err
@@ -131,6 +132,7 @@ func (p *poster) post(ctx context.Context, events, batch int, rate float64, log 
 // caller makes one call after the other.
 type caller struct {
 	*poster
+	addr   string
 	conn   net.Conn
 	r      *bufio.Reader
 	events *eventMaker
@@ -143,7 +145,7 @@ type caller struct {
 
 func (c *caller) dial(ctx context.Context) (err error) {
 	var d net.Dialer
-	if c.conn, err = d.DialContext(ctx, "tcp", c.Addr); err == nil {
+	if c.conn, err = d.DialContext(ctx, "tcp", c.addr); err == nil {
 		c.r = bufio.NewReader(c.conn)
 	}
 	return err
@@ -164,7 +166,7 @@ func (c *caller) call(ctx context.Context, team string, events int, log bool) er
 	}
 	c.head = append(c.head[:0], "POST /v1/events?teamId="...)
 	c.head = append(append(c.head, team...), " HTTP/1.1\r\nHost: "...)
-	c.head = append(append(c.head, c.Addr...), "\r\nAuthorization: Bearer "...)
+	c.head = append(append(c.head, c.addr...), "\r\nAuthorization: Bearer "...)
 	c.head = append(append(c.head, c.Token...), "\r\nContent-Type: application/x-ndjson\r\nContent-Length: "...)
 	c.head = append(strconv.AppendInt(c.head, int64(len(c.body)), 10), "\r\n\r\n"...)
 	for {

@@ -135,7 +135,7 @@ func (s retention) remove(ctx context.Context, r *rig, from, to int) (removed fl
 
 // metric is the value of a metric without labels.
 func (r *rig) metric(ctx context.Context, name string) (float64, error) {
-	text, err := get(ctx, "http://"+r.addr+"/metrics")
+	text, err := get(ctx, "http://"+r.addrs[0]+"/metrics")
 	if err != nil {
 		return 0, err
 	}

@@ -17,17 +17,19 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// rig is one run: a null S3, mostly a service on a folder of its own beside
-// it, and who gives them work, all of them fresh processes.
+// rig is one run: a null S3, mostly a service beside it, on a folder of its own
+// or as nodes on one database, and who gives them work, all of them fresh
+// processes.
 type rig struct {
 	*bench
 	dir      string // gone after the run
 	null     *child
 	endpoint string // of the null S3
 
-	service *child // or nil
-	addr    string
-	startUp time.Duration // until the service was ready
+	services []*child      // none, one, or several nodes
+	addrs    []string      // of each
+	startUp  time.Duration // until the service was ready
+	database *database     // that the nodes share, or nil
 }
 
 // withRig starts a null S3, lets f make its run, and leaves nothing behind.
@@ -45,22 +47,16 @@ func (b *bench) withRig(ctx context.Context, o nullOptions, f func(*rig) error) 
 	if r.endpoint, err = r.null.line(); err != nil {
 		return err
 	}
-	defer func() {
-		if r.service != nil {
-			r.service.kill()
-		}
-	}()
+	defer r.killServices()
 	if err := f(r); err != nil {
-		if r.service != nil {
-			r.service.kill()
-			err = fmt.Errorf("%w\n%s", err, r.service.stderr)
+		r.killServices()
+		for _, s := range r.services {
+			err = fmt.Errorf("%w\n%s", err, s.stderr)
 		}
 		return err
 	}
-	if r.service != nil {
-		if err := r.stopService(ctx); err != nil {
-			return err
-		}
+	if err := r.stopServices(ctx); err != nil {
+		return err
 	}
 	return r.null.stop(false)
 }
@@ -74,15 +70,26 @@ func (b *bench) start(ctx context.Context, name string, options any) (*child, er
 	return startChild(ctx, name, b.self, []string{name, string(arg)}, cleanEnv())
 }
 
-// serve starts auditdrain as an operator would, and waits until it is ready.
+// serve starts auditdrain on a folder as an operator would, and waits until it
+// is ready.
 func (r *rig) serve(ctx context.Context, data string, flags ...string) error {
-	var err error
-	if r.addr, err = freeAddr(); err != nil {
+	began := time.Now()
+	if err := r.startService(ctx, append([]string{"--data", data}, flags...)...); err != nil {
 		return err
 	}
-	began := time.Now()
-	r.service, err = startChild(ctx, "auditdrain serve", r.auditdrain,
-		append([]string{"serve", "--listen", r.addr, "--data", data}, flags...),
+	err := r.ready(ctx)
+	r.startUp = time.Since(began)
+	return err
+}
+
+// startService starts one more auditdrain.
+func (r *rig) startService(ctx context.Context, flags ...string) error {
+	addr, err := freeAddr()
+	if err != nil {
+		return err
+	}
+	service, err := startChild(ctx, "auditdrain serve", r.auditdrain,
+		append([]string{"serve", "--listen", addr}, flags...),
 		cleanEnv(
 			"AWS_ENDPOINT_URL_S3="+r.endpoint,
 			"AWS_ENDPOINT_URL_STS="+r.endpoint,
@@ -94,30 +101,64 @@ func (r *rig) serve(ctx context.Context, data string, flags ...string) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, r.stall)
-	defer cancel()
-	for {
-		_, err := get(ctx, "http://"+r.addr+"/readyz")
-		if err == nil {
-			r.startUp = time.Since(began)
-			return nil
-		}
-		if sleep(ctx, 2*time.Millisecond) != nil {
-			return fmt.Errorf("the service did not become ready: %w", err)
-		}
-	}
+	r.services, r.addrs = append(r.services, service), append(r.addrs, addr)
+	return nil
 }
 
-// stopService ends the service as an operator would. The null S3 lets go of
-// what it has made wait: the service would give that a part of the time that
-// it has for its shutdown.
-func (r *rig) stopService(ctx context.Context) error {
+// ready waits until all services are.
+func (r *rig) ready(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, r.stall)
+	defer cancel()
+	for _, addr := range r.addrs {
+		for {
+			_, err := get(ctx, "http://"+addr+"/readyz")
+			if err == nil {
+				break
+			}
+			if sleep(ctx, 2*time.Millisecond) != nil {
+				return fmt.Errorf("the service did not become ready: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+// stopServices ends the services as an operator would, one after the other. The
+// null S3 lets go of what it has made wait: a service would give that a part of
+// the time that it has for its shutdown.
+func (r *rig) stopServices(ctx context.Context) error {
+	if len(r.services) == 0 {
+		return nil
+	}
 	if _, err := get(ctx, r.endpoint+"/_release"); err != nil {
 		return err
 	}
-	service := r.service
-	r.service = nil
-	return service.stop(true)
+	for len(r.services) > 0 {
+		service := r.services[0]
+		r.services = r.services[1:]
+		if err := service.stop(true); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *rig) killServices() {
+	for _, s := range r.services {
+		s.kill()
+	}
+}
+
+// servicesUsage is what all services have used.
+func (r *rig) servicesUsage() (sum usage, err error) {
+	for _, s := range r.services {
+		u, err := usageOf(s.pid())
+		if err != nil {
+			return sum, err
+		}
+		sum = sum.plus(u)
+	}
+	return sum, nil
 }
 
 func freeAddr() (string, error) {
@@ -133,7 +174,7 @@ func freeAddr() (string, error) {
 // have it in common. No two have the same events.
 func (r *rig) post(o postOptions) postOptions {
 	r.posters++
-	o.Addr, o.Token, o.Patience, o.Seed = r.addr, r.token, r.stall, r.posters
+	o.Addrs, o.Token, o.Patience, o.Seed = r.addrs, r.token, r.stall, r.posters
 	return o
 }
 
@@ -144,10 +185,13 @@ type result struct {
 	events  int
 	bytes   int64 // of the objects
 	elapsed time.Duration
-	client  usage // of the loop, or of the service: what is measured
+	client  usage // of the loop, or of the service, all nodes of it: what is measured
 	null    usage // of the null S3 beside it
 	poster  usage // of the process that posts the events; zero in the loops
 	refused int   // calls that the service put off with 503
+	// database and statements are the database's, where there is one.
+	database   time.Duration // CPU
+	statements statements
 	// others is the share of the machine's CPU time that went to processes
 	// which are not the bench's.
 	others float64
@@ -196,10 +240,8 @@ func (r *rig) run(ctx context.Context, t task) (result, error) {
 	if err := producer.stop(false); err != nil {
 		return result{}, err
 	}
-	if r.service != nil {
-		if err := r.stopService(ctx); err != nil {
-			return result{}, err
-		}
+	if err := r.stopServices(ctx); err != nil {
+		return result{}, err
 	}
 	if t.undelivered {
 		acked = 0
@@ -259,7 +301,7 @@ func (r *rig) watch(ctx context.Context, producer *child, t task) (result, int, 
 	if err != nil {
 		return result{}, 0, fmt.Errorf("warm up: %w", err)
 	}
-	start, err := r.takeSnapshot(producer)
+	start, err := r.takeSnapshot(ctx, producer)
 	if err != nil {
 		return result{}, 0, err
 	}
@@ -282,7 +324,7 @@ func (r *rig) watch(ctx context.Context, producer *child, t task) (result, int, 
 	if err := beside.Wait(); err != nil {
 		return result{}, 0, err
 	}
-	end, err := r.takeSnapshot(producer)
+	end, err := r.takeSnapshot(ctx, producer)
 	if err != nil {
 		return result{}, 0, err
 	}
@@ -299,10 +341,13 @@ func (r *rig) watch(ctx context.Context, producer *child, t task) (result, int, 
 		null:    after.usage().since(before.usage()),
 		refused: done.Refused,
 	}
-	if r.service != nil {
-		res.poster, res.client = res.client, end.service.since(start.service)
+	if len(r.services) > 0 {
+		res.poster, res.client = res.client, end.services.since(start.services)
 	}
-	ours := res.client.cpu + res.poster.cpu + res.null.cpu + end.bench.cpu - start.bench.cpu
+	if r.database != nil {
+		res.database, res.statements = end.database-start.database, end.statements.since(start.statements)
+	}
+	ours := res.client.cpu + res.poster.cpu + res.null.cpu + res.database + end.bench.cpu - start.bench.cpu
 	all := end.at.Sub(start.at) * time.Duration(runtime.NumCPU())
 	res.others = max(0, float64(end.busy-start.busy-ours)/float64(all))
 	r.others = max(r.others, res.others)
@@ -311,12 +356,15 @@ func (r *rig) watch(ctx context.Context, producer *child, t task) (result, int, 
 
 // snapshot is what has been used up to now, by whom.
 type snapshot struct {
-	at                       time.Time
-	producer, service, bench usage
-	busy                     time.Duration // of the whole machine
+	at                        time.Time
+	producer, services, bench usage
+	busy                      time.Duration // of the whole machine
+	database                  time.Duration // CPU
+	statements                statements
 }
 
-func (r *rig) takeSnapshot(producer *child) (s snapshot, err error) {
+// takeSnapshot may be without a producer.
+func (r *rig) takeSnapshot(ctx context.Context, producer *child) (s snapshot, err error) {
 	s.at = time.Now()
 	if s.busy, err = busyTime(); err != nil {
 		return s, err
@@ -324,12 +372,18 @@ func (r *rig) takeSnapshot(producer *child) (s snapshot, err error) {
 	if s.bench, err = usageOf(os.Getpid()); err != nil {
 		return s, err
 	}
-	if s.producer, err = usageOf(producer.pid()); err != nil {
+	if producer != nil {
+		if s.producer, err = usageOf(producer.pid()); err != nil {
+			return s, err
+		}
+	}
+	if s.services, err = r.servicesUsage(); err != nil || r.database == nil {
 		return s, err
 	}
-	if r.service != nil {
-		s.service, err = usageOf(r.service.pid())
+	if s.database, err = r.database.cpu(); err != nil {
+		return s, err
 	}
+	s.statements, err = r.database.counted(ctx)
 	return s, err
 }
 

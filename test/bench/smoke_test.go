@@ -31,6 +31,8 @@ func TestSections(t *testing.T) {
 		{"f", []int{5}, idle{drains: 20, lasts: 100 * time.Millisecond, after: 100 * time.Millisecond, bareEvents: 100, concurrency: 8}.measure},
 		{"g", []int{4}, isolation{healthy: 10, sick: []sickness{{10, 12, sickHangs}, {12, 14, sickForbids}, {14, 16, sickBusy}, {16, 17, sickSlow}},
 			backlog: 5, settle: 100 * time.Millisecond, batch: 4, events: 200, callers: 4, rate: 1000, lasts: 200 * time.Millisecond, bareEvents: 100, concurrency: 8}.measure},
+		{"h", []int{4, len(kinds) + 3}, scale{rates{events: 300, concurrency: 8, callers: 4, loads: []load{small}}, []int{1, 2}, 2,
+			many{drains: 20, nodes: 2, lease: 4 * time.Second, settle: 100 * time.Millisecond, lasts: 400 * time.Millisecond, busy: 10, rate: 500}}.measure},
 	} {
 		t.Run(s.letter, func(t *testing.T) {
 			b := newBench(t)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"os"
 	"os/exec"
 	"syscall"
@@ -40,5 +41,45 @@ func TestUsageOfAnEndedProcess(t *testing.T) {
 	}
 	if u, err := usageOf(cmd.Process.Pid); err == nil {
 		t.Errorf("no error, but %+v", u)
+	}
+}
+
+// What children have used is counted while they run, and when they have ended.
+func TestCPUOfAll(t *testing.T) {
+	const busy = `i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done; echo done`
+	for name, script := range map[string]string{
+		"a child that runs":      `(` + busy + `; read line; true) <&3 & wait`,
+		"a child that has ended": `(` + busy + `) & wait; read line <&3`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			end, hold, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer end.Close()
+			cmd := exec.Command("sh", "-c", script)
+			cmd.ExtraFiles = []*os.File{end}
+			out, err := cmd.StdoutPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			defer cmd.Wait()
+			defer hold.Close()
+			if line, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+				t.Fatalf("%q, %v", line, err)
+			}
+			own, err := cpuOf(cmd.Process.Pid)
+			if err != nil {
+				t.Fatal(err)
+			}
+			// The shell may not have waited for its child yet: then that is still there.
+			all, err := cpuOfAll(cmd.Process.Pid)
+			if err != nil || all < own+2*tick {
+				t.Errorf("%v, %v; the shell's own is %v", all, err, own)
+			}
+		})
 	}
 }
