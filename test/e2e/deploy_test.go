@@ -41,6 +41,13 @@ func TestDeployedMetricsExist(t *testing.T) {
 	})
 	exported := labelsOf(s.metrics())
 	s.stop()
+	node := serve(t, aws.url, t.TempDir(), "--postgres", postgres(t).URL(postgres(t).NewSchema(t)))
+	for name, labels := range labelsOf(node.metrics()) {
+		if exported[name] == nil { // only nodes have it
+			exported[name] = labels
+		}
+	}
+	node.stop()
 
 	for file, expressions := range deployed(t) {
 		if len(expressions) == 0 {
