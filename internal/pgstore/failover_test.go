@@ -32,14 +32,17 @@ func TestTakenBack(t *testing.T) {
 	send("first", "lost")
 
 	must(t, server.Restart())
-	retry(t, func() error { return s.Check(t.Context()) })
+	eventually(t, "the store has found the server again", func() bool { return s.Check(t.Context()) == nil })
 	id := team(t, s, drains[0])
 	sql(t, s, `DELETE FROM events WHERE team_id = '`+id+`' AND seq = 2`)
 	sql(t, s, `UPDATE sequences SET last_seq = 1, total_bytes = 2 WHERE team_id = '`+id+`'`)
 	save := func() (gone []string) {
 		t.Helper()
-		gone, err := a.node.SaveProgress(t.Context(), progress(drains, 2))
-		must(t, err)
+		eventually(t, "progress is saved or refused, on a connection that is alive", func() bool {
+			var err error
+			gone, err = a.node.SaveProgress(t.Context(), progress(drains, 2))
+			return err == nil
+		})
 		for _, id := range gone {
 			a.Changed(id) // as a deliverer does
 		}
@@ -53,7 +56,7 @@ func TestTakenBack(t *testing.T) {
 	if gone := save(); len(gone) != 2 {
 		t.Errorf("what the other server did not show was saved: %q are gone, want all", gone)
 	}
-	retry(t, func() error { return a.node.turn(t.Context(), a) })
+	eventually(t, "the node has found the server again", func() bool { return a.node.turn(t.Context(), a) == nil })
 	a.turn()
 	if n := len(a.drains()); n != 2 {
 		t.Errorf("%d drains are delivered after a failover, want 2", n)
@@ -76,16 +79,4 @@ func team(t *testing.T, s *Store, drain string) string {
 	found, err := s.Drains(t.Context(), auditdrain.DrainQuery{ID: drain})
 	must(t, err)
 	return found[0].TeamID
-}
-
-// retry repeats what a connection that has died may make fail.
-func retry(t *testing.T, f func() error) {
-	t.Helper()
-	var err error
-	for range 20 {
-		if err = f(); err == nil {
-			return
-		}
-	}
-	t.Fatal(err)
 }
