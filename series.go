@@ -62,6 +62,31 @@ type Point struct {
 	P99 int64 `json:"p99Ms,omitempty"`
 }
 
+// NewSeries returns what a drain did in the span that ends now: there is a point
+// for each of its steps. noted is what was done, by the beginning of the step in
+// Unix ms; what is not of the span is left out. A step in which nothing was noted
+// has the backlog of the one before: a backlog that is gone is noted.
+func NewSeries(span Span, now time.Time, noted map[int64]Tally) Series {
+	n, length := span.Steps()
+	step := length.Milliseconds()
+	first := (now.UnixMilli()/step - int64(n-1)) * step
+	series := Series{Span: span, StepMs: step, Points: make([]Point, n)}
+	backlog := uint64(0)
+	for i := range series.Points {
+		at := first + int64(i)*step
+		t, ok := noted[at]
+		if ok {
+			backlog = t.Backlog
+		}
+		p := Point{At: at, Delivered: t.Delivered, Failed: t.Failed, Backlog: backlog}
+		if t.Latency != nil {
+			p.P50, p.P99 = t.Latency.Quantile(0.5), t.Latency.Quantile(0.99)
+		}
+		series.Points[i] = p
+	}
+	return series
+}
+
 // Tally is what a drain has done since it was last asked.
 type Tally struct {
 	DrainID   string

@@ -139,10 +139,8 @@ func decodeBucket(v []byte) (start int64, t auditdrain.Tally, err error) {
 	return start, t, err
 }
 
-// Series returns what a drain did in the span that ends now. There is a point
-// for each step. One in which nothing was noted has the backlog of the one
-// before: a backlog that is gone is noted. A drain that does not exist is
-// CodeNotFound.
+// Series returns what a drain did in the span that ends now; see
+// auditdrain.NewSeries. A drain that does not exist is CodeNotFound.
 func (s *Store) Series(ctx context.Context, drainID string, span auditdrain.Span, now time.Time) (auditdrain.Series, error) {
 	i := slices.Index(auditdrain.Spans, span)
 	if i < 0 {
@@ -155,36 +153,17 @@ func (s *Store) Series(ctx context.Context, drainID string, span auditdrain.Span
 			return auditdrain.Series{}, err
 		}
 		r := ringOf(i)
-		series := auditdrain.Series{Span: span, StepMs: r.step, Points: make([]auditdrain.Point, r.steps)}
-		first := r.start(now) - (r.steps-1)*r.step
-		noted := make([]bool, r.steps)
+		noted := map[int64]auditdrain.Tally{} // also of earlier rounds
 		err := e.scan(string(r.prefix(drainID)), func(_ string, v []byte) error {
 			start, t, err := decodeBucket(v)
 			if err != nil {
 				return fmt.Errorf("series of drain %s: %w", drainID, err)
 			}
-			// Others are of an earlier round, or the clock has gone back.
-			if n := (start - first) / r.step; start >= first && n < r.steps {
-				series.Points[n], noted[n] = pointOf(t), true
-			}
+			noted[start] = t
 			return nil
 		})
-		for n := range series.Points {
-			series.Points[n].At = first + int64(n)*r.step
-			if n > 0 && !noted[n] {
-				series.Points[n].Backlog = series.Points[n-1].Backlog
-			}
-		}
-		return series, err
+		return auditdrain.NewSeries(span, now, noted), err
 	})
-}
-
-func pointOf(t auditdrain.Tally) auditdrain.Point {
-	p := auditdrain.Point{Delivered: t.Delivered, Failed: t.Failed, Backlog: t.Backlog}
-	if t.Latency != nil {
-		p.P50, p.P99 = t.Latency.Quantile(0.5), t.Latency.Quantile(0.99)
-	}
-	return p
 }
 
 // Backlogs returns how many events each drain has yet to deliver, for those

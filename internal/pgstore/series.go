@@ -65,9 +65,10 @@ func addTallies(ctx context.Context, tx pgx.Tx, at time.Time, tallies []auditdra
 	if err := tx.SendBatch(ctx, b).Close(); err != nil {
 		return err
 	}
+	kept := slices.DeleteFunc(slices.Clone(tallies), func(t auditdrain.Tally) bool { return !exists[t.DrainID] })
 	b = &pgx.Batch{}
 	for _, span := range auditdrain.Spans {
-		if err := stage(b, span, at, slices.DeleteFunc(slices.Clone(tallies), func(t auditdrain.Tally) bool { return !exists[t.DrainID] }), old); err != nil {
+		if err := stage(b, span, at, kept, old); err != nil {
 			return err
 		}
 	}
@@ -139,16 +140,13 @@ func (r ring) start(t time.Time) int64 { return t.UnixMilli() / r.step * r.step 
 
 func (r ring) slot(start int64) int32 { return int32(start / r.step % r.steps) }
 
-// Series returns what a drain did in the span that ends now. There is a point
-// for each step. One in which nothing was noted has the backlog of the one
-// before: a backlog that is gone is noted. A drain that does not exist is
-// CodeNotFound.
+// Series returns what a drain did in the span that ends now; see
+// auditdrain.NewSeries. A drain that does not exist is CodeNotFound.
 func (s *Store) Series(ctx context.Context, drainID string, span auditdrain.Span, now time.Time) (auditdrain.Series, error) {
 	if err := span.Validate(); err != nil {
 		return auditdrain.Series{}, err
 	}
 	r := ringOf(span)
-	series := auditdrain.Series{Span: span, StepMs: r.step, Points: make([]auditdrain.Point, r.steps)}
 	first := r.start(now) - (r.steps-1)*r.step
 	// Others are of an earlier round, or the clock has gone back.
 	buckets, err := list(ctx, s, "read series", func(row pgx.CollectableRow) (*bucket, error) {
@@ -167,26 +165,11 @@ WHERE d.drain_id = $1`, name(drainID), string(span), first, r.start(now))
 	if buckets == nil {
 		return auditdrain.Series{}, noDrain(drainID)
 	}
-	noted := make([]bool, r.steps)
+	noted := map[int64]auditdrain.Tally{}
 	for _, b := range buckets {
 		if b != nil {
-			n := (b.start - first) / r.step
-			series.Points[n], noted[n] = pointOf(b.Tally), true
+			noted[b.start] = b.Tally
 		}
 	}
-	for n := range series.Points {
-		series.Points[n].At = first + int64(n)*r.step
-		if n > 0 && !noted[n] {
-			series.Points[n].Backlog = series.Points[n-1].Backlog
-		}
-	}
-	return series, nil
-}
-
-func pointOf(t auditdrain.Tally) auditdrain.Point {
-	p := auditdrain.Point{Delivered: t.Delivered, Failed: t.Failed, Backlog: t.Backlog}
-	if t.Latency != nil {
-		p.P50, p.P99 = t.Latency.Quantile(0.5), t.Latency.Quantile(0.99)
-	}
-	return p
+	return auditdrain.NewSeries(span, now, noted), nil
 }
