@@ -109,7 +109,7 @@ func (s *Server) makeToken(v *visit) (reply, error) {
 	form := tokenForm{Name: v.PostFormValue("name"), Role: auditdrain.Role(v.PostFormValue("role")), Days: v.PostFormValue("days")}
 	in := auditdrain.TokenInput{Name: form.Name, Role: form.Role, TeamID: v.team()}
 	var made auditdrain.NewToken
-	err := error(nil)
+	var err error
 	if form.Days != "" {
 		days, convErr := strconv.Atoi(form.Days)
 		if convErr != nil || days < 1 || days > 3650 {
@@ -120,18 +120,14 @@ func (s *Server) makeToken(v *visit) (reply, error) {
 	if err == nil {
 		made, err = s.client.CreateToken(v.Context(), in)
 	}
-	problems, err := problemsOf(err)
+	page, err := s.settingsAfter(v, err)
 	if err != nil {
 		return reply{}, err
 	}
-	page, err := s.settingsOf(v)
-	if err != nil {
-		return reply{}, err
-	}
-	if problems == nil {
+	if page.Problems == nil {
 		page.NewToken = &made
 	} else {
-		page.Token, page.Problems = form, problems
+		page.Token = form
 	}
 	return s.settingsReply(v, page), nil
 }
@@ -152,20 +148,28 @@ func (s *Server) makeLink(v *visit) (reply, error) {
 	made, err := s.client.CreatePortalLink(v.Context(), auditdrain.PortalLinkInput{
 		TeamID: v.team(), Role: form.Role, UserName: form.UserName, ValidMinutes: minutes,
 	})
-	problems, err := problemsOf(err)
+	page, err := s.settingsAfter(v, err)
 	if err != nil {
 		return reply{}, err
 	}
-	page, err := s.settingsOf(v)
-	if err != nil {
-		return reply{}, err
-	}
-	if problems == nil {
+	if page.Problems == nil {
 		page.NewLink = &made
 	} else {
-		page.Link, page.Problems = form, problems
+		page.Link = form
 	}
 	return s.settingsReply(v, page), nil
+}
+
+// settingsAfter returns the page again after a form that makes something has had
+// an error, or none: its Problems tell what is wrong with the fields.
+func (s *Server) settingsAfter(v *visit, err error) (settingsPage, error) {
+	problems, err := problemsOf(err)
+	if err != nil {
+		return settingsPage{}, err
+	}
+	page, err := s.settingsOf(v)
+	page.Problems = problems
+	return page, err
 }
 
 // problemsOf returns what is wrong with the fields of a form, each in a

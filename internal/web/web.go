@@ -62,6 +62,7 @@ type Config struct {
 // Server serves the pages.
 type Server struct {
 	Config
+	public  *url.URL       // PublicURL
 	client  *client.Client // the API, in this process
 	pages   *template.Template
 	static  map[string]asset
@@ -87,7 +88,7 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("public URL: %w", err)
 	}
-	s := &Server{Config: cfg, streams: make(chan struct{}, maxStreams), stopping: make(chan struct{})}
+	s := &Server{Config: cfg, public: public, streams: make(chan struct{}, maxStreams), stopping: make(chan struct{})}
 	inside := &http.Client{Transport: api.Inside(cfg.API.Handler())}
 	// Who makes a call is in its context; the token says nothing.
 	if s.client, err = client.New("http://inside", "inside", client.WithHTTPClient(inside), client.WithAttempts(1)); err != nil {
@@ -146,12 +147,8 @@ func (s *Server) Stop() { s.stopOnce.Do(func() { close(s.stopping) }) }
 func (s *Server) Register(mux *http.ServeMux) error {
 	guard := http.NewCrossOriginProtection()
 	guard.SetDenyHandler(http.HandlerFunc(s.refuseCrossOrigin))
-	public, err := url.Parse(s.PublicURL)
-	if err != nil {
-		return fmt.Errorf("public URL: %w", err)
-	}
 	// A proxy in between may ask us by another name than the browser asks it.
-	if err := guard.AddTrustedOrigin(public.Scheme + "://" + public.Host); err != nil {
+	if err := guard.AddTrustedOrigin(s.public.Scheme + "://" + s.public.Host); err != nil {
 		return fmt.Errorf("public URL: %w", err)
 	}
 	handle := func(pattern string, h http.Handler) { mux.Handle(pattern, s.secure(guard.Handler(h))) }
