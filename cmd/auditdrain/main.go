@@ -4,7 +4,7 @@
 //
 // Results go to stdout, everything else to stderr. It exits with 0 when it
 // did what it was asked, with 1 when it could not, and with 2 when it was
-// asked wrongly and did nothing.
+// asked wrongly and did nothing. verify has further codes, for what it found.
 package main
 
 import (
@@ -49,7 +49,18 @@ func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, s
 	if errors.As(err, &usage) || !*started {
 		return 2
 	}
+	var coded codedError
+	if errors.As(err, &coded) {
+		return coded.code
+	}
 	return 1
+}
+
+// codedError is the error of a command that did what it was asked, and tells what
+// came of it by what the program exits with.
+type codedError struct {
+	error
+	code int
 }
 
 func newRootCommand() *cobra.Command {
@@ -64,6 +75,7 @@ func newRootCommand() *cobra.Command {
 		newPolicyCommand(),
 		newEventsCommand(),
 		newActivityCommand(),
+		newVerifyCommand(),
 		newMigrateCommand(),
 		newMigrateStoreCommand(),
 		newVersionCommand(),

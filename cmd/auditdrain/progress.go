@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/term"
@@ -72,4 +73,21 @@ func bar(part float64) string {
 	part = min(part, 1)
 	full := int(part * width)
 	return fmt.Sprintf("[%s%s] %3.0f%%", strings.Repeat("#", full), strings.Repeat(" ", width-full), part*100)
+}
+
+// verified draws how many objects have been verified. It is safe for concurrent use.
+func (p *progress) verified() func(done, all uint64) {
+	var mu sync.Mutex
+	return func(done, all uint64) {
+		mu.Lock()
+		defer mu.Unlock()
+		if time.Since(p.drawn) < 100*time.Millisecond {
+			return
+		}
+		text := fmt.Sprintf("%d objects", done)
+		if s := time.Since(p.started).Seconds(); s > 0 {
+			text += fmt.Sprintf(", %.0f/s", float64(done)/s)
+		}
+		p.draw(bar(float64(done)/float64(max(all, 1))) + "  " + text)
+	}
 }
