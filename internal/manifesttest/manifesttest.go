@@ -57,18 +57,21 @@ func New(tb testing.TB, dir, id string) *Drain {
 // Deliver writes the objects of the next n events, and returns them.
 func (d *Drain) Deliver(n int) []manifest.Object {
 	d.TB.Helper()
-	delivery := auditdrain.Delivery{Encoding: "json", Endpoint: "s3://bucket"}
 	for range n {
-		seq := d.Next.Sequence.To
-		at := int64(d.Next.Delivered.From + seq%3600)
-		e := auditdrain.Event{ID: fmt.Sprintf("uev_%s_%d", d.Next.DrainID, seq), Timestamp: at}
-		e.Body = fmt.Appendf(nil, `{"schema":"vercel.audit_log.v1","id":%q,"teamId":"team_acme","action":"drain-created","timestamp":%d,"actor":{"type":"user","id":"u1","name":"Zoë"},"payload":{}}`, e.ID, at)
-		o := manifest.Object{Key: delivery.ObjectKey(e, false), Size: uint64(len(e.Body)), SHA256: manifest.Sum(e.Body)}
-		d.Write(o.Key, e.Body)
-		d.objects = append(d.objects, o)
+		d.List(d.Put(d.Next.Sequence.To))
 		d.Next.Sequence.To++
 	}
 	return d.objects[len(d.objects)-n:]
+}
+
+// Put writes the object of an event, which is always the same, and returns it.
+func (d *Drain) Put(seq uint64) manifest.Object {
+	d.TB.Helper()
+	e := auditdrain.Event{ID: fmt.Sprintf("uev_%s_%d", d.Next.DrainID, seq), Timestamp: Start.Add(time.Duration(seq) * time.Second).UnixMilli()}
+	e.Body = fmt.Appendf(nil, `{"schema":"vercel.audit_log.v1","id":%q,"teamId":"team_acme","action":"drain-created","timestamp":%d,"actor":{"type":"user","id":"u1","name":"Zoë"},"payload":{}}`, e.ID, e.Timestamp)
+	o := manifest.Object{Key: auditdrain.Delivery{Encoding: "json"}.ObjectKey(e, false), Size: uint64(len(e.Body)), SHA256: manifest.Sum(e.Body)}
+	d.Write(o.Key, e.Body)
+	return o
 }
 
 // Skip gives up the next n events.

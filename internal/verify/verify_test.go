@@ -1,0 +1,328 @@
+package verify_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/auditdrain/auditdrain/internal/manifest"
+	"github.com/auditdrain/auditdrain/internal/manifesttest"
+	"github.com/auditdrain/auditdrain/internal/verify"
+)
+
+func at(d time.Duration) time.Time { return manifesttest.Start.Add(d) }
+
+// TestLifeOfADrain verifies what can become of a drain: empty hours, skips, replays,
+// pauses, keys that are replaced, hours in which the service did not run, its end.
+func TestLifeOfADrain(t *testing.T) {
+	dir := t.TempDir()
+	d := manifesttest.New(t, dir, drainID)
+	d.Hour(3)
+	d.Hour(0)
+	d.Deliver(2)
+	d.Skip(4, "refused by the bucket")
+	d.Deliver(1)
+	d.Next.Changes = []manifest.Change{{Action: "drain-updated", By: "tok_1", Name: "Zoë <b>", At: 1, Activity: 3, Fields: []manifest.Field{{Field: "name", From: "a", To: "b"}}}}
+	d.Hour(0)
+	d.Deliver(5)
+	d.Seal(manifest.CausePaused, at(3*time.Hour+20*time.Minute))
+	d.Seal(manifest.CauseResumed, at(7*time.Hour+40*time.Minute))
+	d.Key = manifesttest.Key(1)
+	d.Hour(1)
+	// A replay of all in two manifests, the first together with an hour's end. What
+	// was skipped is written now; the other objects are listed a second time.
+	live := d.Next.Sequence
+	replay := func(from, to uint64, objects ...manifest.Object) {
+		t.Helper()
+		d.Next.Sequence, d.Next.ReplayID = manifest.Range{From: from, To: to}, "rpl_1"
+		d.List(objects...)
+		d.Seal(manifest.CauseReplay, time.UnixMilli(int64(d.Next.Delivered.From)))
+		d.Next.Sequence = live
+	}
+	replay(1, 4, d.Put(1), d.Put(2), d.Put(3))
+	d.Hour(2)
+	live = d.Next.Sequence
+	replay(4, 10, d.Put(4), d.Put(5), d.Put(6), d.Put(7), d.Put(8), d.Put(9))
+	d.Seal(manifest.CauseLate, at(20*time.Hour))
+	d.Seal(manifest.CauseDeleted, at(20*time.Hour+time.Minute))
+
+	o := options(dir, at(1000*time.Hour))
+	o.Keys = manifesttest.Keys(manifesttest.Key(0), manifesttest.Key(1))
+	r := run(t, o)
+	if !r.Verified || len(r.Chains) != 1 {
+		t.Fatalf("%v", r.Findings)
+	}
+	c := r.Chains[0]
+	if diff := cmp.Diff([]any{uint64(1), uint64(11), manifest.Range{From: 1, To: 19}, manifest.CauseDeleted, 1, 2, 1, 2},
+		[]any{c.First, c.Last, c.Sequence, c.Ended, len(c.Skips), len(c.Late), len(c.Changes), len(c.KeyIDs)}); diff != "" {
+		t.Error(diff)
+	}
+	var page strings.Builder
+	if err := r.WriteHTML(&page); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"Verified: nothing is missing", "refused by the bucket", "Zoë &lt;b&gt;", c.Head.String()} {
+		if !strings.Contains(page.String(), want) {
+			t.Errorf("the page has no %q", want)
+		}
+	}
+
+	o.Keys = manifesttest.Keys(manifesttest.Key(1))
+	if r := run(t, o); r.Counts[verify.UnknownKey] != 5 || r.ExitCode() != 10 {
+		t.Errorf("without the first key: %v", r.Counts)
+	}
+}
+
+// TestMoved verifies a drain whose prefix was changed.
+func TestMoved(t *testing.T) {
+	old, newer := t.TempDir(), t.TempDir()
+	d := manifesttest.New(t, old, drainID)
+	d.Hour(3)
+	d.Deliver(1)
+	// Was under way when the drain was moved, and written to the new place as well.
+	lost := manifesttest.New(t, old, "drn_x").Deliver(1)[0]
+	d.Next.MovedTo, d.Next.Uncertain = "s3://acme-audit-archive/new", []string{lost.Key, "schema=audit_log/none.json"}
+	d.Seal(manifest.CauseMoved, at(90*time.Minute))
+	d.Dir, d.Next.Endpoint = newer, "s3://acme-audit-archive/new"
+	d.Hour(2)
+
+	both := options(old, at(2*time.Hour))
+	both.Places = append(both.Places, verify.Dir{Path: newer})
+	if r := run(t, both); !r.Verified || r.Read != 6 {
+		t.Errorf("both: %d, %v", r.Read, r.Findings)
+	}
+	first := options(old, at(20*time.Hour))
+	r := run(t, first)
+	if diff := cmp.Diff([]string{"truncated-tail 2 " + manifest.Key(drainID, 2)}, found(r)); diff != "" || !strings.Contains(r.Findings[0].Message, "moved to s3://acme-audit-archive/new") {
+		t.Errorf("the old place: %s, %v", diff, r.Findings)
+	}
+	first.To = at(90 * time.Minute)
+	if r := run(t, first); !r.Verified {
+		t.Errorf("the old place, up to then: %v", r.Findings)
+	}
+	second := options(newer, at(2*time.Hour))
+	if diff := cmp.Diff([]string{"missing-manifest 1"}, found(run(t, second))); diff != "" {
+		t.Errorf("the new place: %s", diff)
+	}
+	second.From = at(100 * time.Minute)
+	if r := run(t, second); !r.Verified {
+		t.Errorf("the new place, from then: %v", r.Findings)
+	}
+}
+
+// TestTwoWithOneNumber finds a manifest that is another elsewhere.
+func TestTwoWithOneNumber(t *testing.T) {
+	one, two := t.TempDir(), t.TempDir()
+	manifesttest.New(t, one, drainID).Hour(3)
+	manifesttest.New(t, two, drainID).Hour(4)
+	o := options(one, at(time.Hour))
+	o.Places = append(o.Places, verify.Dir{Path: two})
+	r := run(t, o)
+	if r.Counts[verify.BrokenChain] != 1 || !strings.Contains(r.Findings[0].Message, "another with this number") {
+		t.Errorf("%v", r.Findings)
+	}
+}
+
+// TestWhatIsNotCovered has objects that no manifest has to list, by the time at which
+// they were written.
+func TestWhatIsNotCovered(t *testing.T) {
+	dir := t.TempDir()
+	d := manifesttest.New(t, dir, drainID)
+	d.Next.Sequence = manifest.Range{From: 100, To: 100} // when integrity was switched on
+	d.Hour(3)
+	d.Next.Sequence.To += 5
+	d.Next.Gaps = []manifest.Gap{{Reason: "integrity was off", Sequence: d.Next.Sequence,
+		Delivered: manifest.Range{From: uint64(at(61 * time.Minute).UnixMilli()), To: uint64(at(70 * time.Minute).UnixMilli())}}}
+	d.Hour(2)
+	d.Next.OpenSince = uint64(at(140 * time.Minute).UnixMilli())
+	d.Hour(1)
+	for name, when := range map[string]time.Time{
+		"before": at(-time.Minute), "gap": at(65 * time.Minute), "open": at(150 * time.Minute), "later": at(3 * time.Hour), "smuggled": at(100 * time.Minute),
+	} {
+		key := "schema=audit_log/" + name
+		d.Write(key, []byte(name))
+		if err := os.Chtimes(filepath.Join(dir, key), when, when); err != nil {
+			t.Fatal(err)
+		}
+	}
+	o := options(dir, at(3*time.Hour))
+	o.Places[0] = verify.Dir{Path: dir, TrustTimes: true}
+	r := run(t, o)
+	if diff := cmp.Diff([]string{"unexpected 0 schema=audit_log/smuggled"}, found(r)); diff != "" || r.Before != 2 || r.Pending != 2 {
+		t.Errorf("%s%d before, %d pending", diff, r.Before, r.Pending)
+	}
+	o.Places[0] = verify.Dir{Path: dir}
+	if r := run(t, o); r.Counts[verify.Unexpected] != 5 {
+		t.Errorf("times that are not trusted: %v", r.Findings)
+	}
+}
+
+func TestRange(t *testing.T) {
+	dir := t.TempDir()
+	d := manifesttest.New(t, dir, drainID)
+	for range 5 {
+		d.Hour(10)
+	}
+	broken := manifesttest.New(t, dir, drainID).Deliver(1)[0] // of the first hour
+	d.Write(broken.Key, []byte("other"))
+	o := options(dir, at(5*time.Hour))
+	o.From, o.To = at(2*time.Hour), at(3*time.Hour)
+	r := run(t, o)
+	// The second hour's manifest ends where the range begins.
+	if !r.Verified || r.Read != 20 || r.OutOfRange != 30 {
+		t.Errorf("%d, %d, %v", r.Read, r.OutOfRange, r.Findings)
+	}
+	o.From = time.Time{}
+	if r := run(t, o); r.Counts[verify.Altered] != 1 {
+		t.Errorf("%v", r.Findings)
+	}
+}
+
+// counting counts what is read of objects, and fails after some.
+type counting struct {
+	verify.Place
+	reads *atomic.Int64
+	most  int64
+}
+
+func (c counting) Get(ctx context.Context, key string, most int, buf []byte) ([]byte, error) {
+	if strings.HasPrefix(key, manifest.DataRoot) && c.reads.Add(1) > c.most {
+		return nil, errors.New("connection lost")
+	}
+	return c.Place.Get(ctx, key, most, buf)
+}
+
+func TestGoOn(t *testing.T) {
+	dir := t.TempDir()
+	d := manifesttest.New(t, dir, drainID)
+	for range 50 {
+		d.Hour(10)
+	}
+	lost := manifesttest.New(t, dir, drainID).Deliver(1)[0]
+	if err := os.Remove(filepath.Join(dir, lost.Key)); err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(t.TempDir(), "state")
+	verifyWith := func(most int64) (*verify.Report, int64, error) {
+		state, err := verify.OpenState(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer state.Close()
+		reads := new(atomic.Int64)
+		o := options(dir, at(50*time.Hour))
+		o.Places[0] = counting{o.Places[0], reads, most}
+		o.State = state
+		r, err := verify.Run(t.Context(), o)
+		return r, reads.Load(), err
+	}
+	if _, _, err := verifyWith(300); err == nil || !strings.Contains(err.Error(), "connection lost") {
+		t.Fatalf("%v", err)
+	}
+	// A line that a crash has cut off.
+	f, err := os.OpenFile(name, os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.WriteString(`{"place":"x","pa`)
+	f.Close()
+	r, reads, err := verifyWith(1000)
+	if err != nil || r.Read != 499 || reads > 300 {
+		t.Errorf("%d verified, %d read, %v", r.Read, reads, err)
+	}
+	if diff := cmp.Diff([]string{"missing 1 " + lost.Key}, found(r)); diff != "" {
+		t.Error(diff)
+	}
+	if r, reads, err := verifyWith(0); err != nil || reads != 0 || r.Read != 499 || len(r.Findings) != 1 {
+		t.Errorf("again: %d read, %v, %v", reads, err, r.Findings)
+	}
+	if err := os.WriteFile(name, []byte("something else\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := verify.OpenState(name); err == nil {
+		t.Error("a file that is no state was taken for one")
+	}
+}
+
+func TestNothingThere(t *testing.T) {
+	r := run(t, options(t.TempDir(), at(0)))
+	if diff := cmp.Diff([]string{"missing-manifest 0"}, found(r)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestSelectedDrain(t *testing.T) {
+	dir := t.TempDir()
+	manifesttest.New(t, dir, drainID).Hour(3)
+	other := manifesttest.New(t, dir, "drn_2")
+	other.Hour(3)
+	other.Write(manifest.SignatureKey("drn_2", 1), []byte("{}"))
+	o := options(dir, at(time.Hour))
+	o.Drains = []string{drainID}
+	if r := run(t, o); !r.Verified || r.Read != 3 || len(r.Chains) != 1 {
+		t.Errorf("%d, %v", r.Read, r.Findings)
+	}
+}
+
+func TestAnchors(t *testing.T) {
+	dir := t.TempDir()
+	d := manifesttest.New(t, dir, drainID)
+	var heads []byte
+	for range 3 {
+		d.Hour(1)
+		head, err := os.ReadFile(filepath.Join(dir, manifest.SignatureKey(drainID, d.Next.Number-1)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		heads = append(append(heads, head...), '\n')
+	}
+	o := options(dir, at(3*time.Hour))
+	read := func(content []byte) []manifest.SignedHead {
+		t.Helper()
+		anchors, err := verify.ReadAnchors(bytes.NewReader(content))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return anchors
+	}
+	o.Anchors = append(read(heads), read([]byte("["+strings.ReplaceAll(strings.TrimSpace(string(heads)), "\n", ",")+"]"))...)
+	if r := run(t, o); !r.Verified || r.Anchors != 6 {
+		t.Errorf("%d, %v", r.Anchors, r.Findings)
+	}
+
+	// The operator makes another history, with the same key.
+	again := t.TempDir()
+	d = manifesttest.New(t, again, drainID)
+	d.Hour(1)
+	d.Hour(2)
+	d.Hour(1)
+	o.Places = []verify.Place{verify.Dir{Path: again}}
+	o.Anchors = o.Anchors[:3]
+	if diff := cmp.Diff([]string{"anchor 2", "anchor 3"}, found(run(t, o))); diff != "" {
+		t.Error(diff)
+	}
+	for _, bad := range []string{"", "[]", "{}", "hello", string(heads) + "x"} {
+		if _, err := verify.ReadAnchors(strings.NewReader(bad)); err == nil {
+			t.Errorf("%q was accepted", bad)
+		}
+	}
+}
+
+func TestInterrupted(t *testing.T) {
+	dir := t.TempDir()
+	manifesttest.New(t, dir, drainID).Hour(100)
+	ctx, cancel := context.WithCancel(t.Context())
+	o := options(dir, at(time.Hour))
+	o.Progress = func(done, all uint64) { cancel() }
+	if _, err := verify.Run(ctx, o); !errors.Is(err, context.Canceled) {
+		t.Errorf("%v", err)
+	}
+}
