@@ -1,0 +1,151 @@
+package verify_test
+
+import (
+	"bytes"
+	"flag"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/auditdrain/auditdrain/internal/manifest"
+	"github.com/auditdrain/auditdrain/internal/manifesttest"
+)
+
+var update = flag.Bool("update", false, "write testdata anew")
+
+// vector is the example that docs/bucket-format.md names: what is below a prefix, and
+// beside it the keys.
+const vector = "testdata/vector"
+
+// writeVector writes the vector into a folder: two hours, one of them empty, one
+// event skipped, a pause, and a replay of it.
+func writeVector(t *testing.T, dir string) {
+	t.Helper()
+	d := manifesttest.New(t, filepath.Join(dir, "bucket"), drainID)
+	d.Deliver(2)
+	d.Skip(1, "refused by the bucket: “KMS” said no")
+	d.Hour(0)
+	d.Next.Changes = []manifest.Change{{Action: "drain-paused", Activity: 4, At: uint64(at(70 * time.Minute).UnixMilli()), By: "tok_1", Name: "Zoë",
+		Fields: []manifest.Field{{Field: "status", From: "enabled", To: "disabled"}}}}
+	d.Seal(manifest.CausePaused, at(70*time.Minute))
+	d.Seal(manifest.CauseResumed, at(130*time.Minute))
+	d.Hour(1)
+	live := d.Next.Sequence
+	d.Next.Sequence, d.Next.ReplayID = manifest.Range{From: 3, To: 4}, "rpl_1"
+	d.List(d.Put(3))
+	d.Seal(manifest.CauseReplay, at(3*time.Hour))
+	d.Next.Sequence = live
+	d.Hour(0)
+	set, err := manifesttest.Keys(d.Key).JWKS()
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.Dir = dir
+	d.Write("jwks.json", set)
+}
+
+// TestVector has the format not change.
+func TestVector(t *testing.T) {
+	dir := vector
+	if *update {
+		if err := os.RemoveAll(vector); err != nil {
+			t.Fatal(err)
+		}
+	} else {
+		dir = t.TempDir()
+	}
+	writeVector(t, dir)
+	if diff := cmp.Diff(files(t, vector), files(t, dir)); diff != "" {
+		t.Errorf("what is written now is not what it was (-was +now):\n%s", diff)
+	}
+	o := options(filepath.Join(vector, "bucket"), at(4*time.Hour))
+	content, err := os.ReadFile(filepath.Join(vector, "jwks.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o.Keys, err = manifest.ParseKeys(content); err != nil {
+		t.Fatal(err)
+	}
+	if r := run(t, o); !r.Verified || r.Read != 4 {
+		t.Errorf("%d verified, %v", r.Read, r.Findings)
+	}
+}
+
+func files(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	if err := filepath.WalkDir(dir, func(name string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		b, err := os.ReadFile(name)
+		all[name[len(dir):]] = string(b)
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// TestPython runs the verifier of docs/bucket-format.md, which shares no code with
+// ours, on the vector and on copies that were attacked.
+func TestPython(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		attack func(tr *tree)
+		want   string // printed, a line of it
+	}{
+		{"none", func(*tree) {}, "verified: 4 objects"},
+		{"delete one", func(tr *tree) { tr.remove(tr.objects(1)[0].Key) }, "missing: schema=audit_log/"},
+		{"edit one byte", func(tr *tree) {
+			key := tr.objects(1)[0].Key
+			tr.write(key, bytes.Replace(tr.read(key), []byte("Zoë"), []byte("Zoe"), 1))
+		}, "altered: schema=audit_log/"},
+		{"add one", func(tr *tree) { tr.write("schema=audit_log/x.json", nil) }, "unexpected: schema=audit_log/x.json"},
+		{"edit a manifest", func(tr *tree) {
+			key := manifest.Key(drainID, 4)
+			tr.write(key, bytes.Replace(tr.read(key), []byte("team_acme"), []byte("team_acmf"), 1))
+		}, "signature: manifest/drn_1/000000000004.json"},
+		{"rewrite with the service's key", func(tr *tree) {
+			tr.rewrite(4, &manifesttest.Drain{TB: tr.t, Key: manifesttest.Key(0)}, func(m *manifest.Manifest) { m.TeamID = "team_other" })
+		}, "chain: manifest/drn_1/000000000005.json"},
+		{"re-sign with another key", func(tr *tree) {
+			tr.rewrite(4, &manifesttest.Drain{TB: tr.t, Key: manifesttest.Key(1)}, func(*manifest.Manifest) {})
+		}, "signature: manifest/drn_1/000000000004.json"},
+		{"drop a manifest", func(tr *tree) { tr.remove(manifest.Key(drainID, 3)) }, "missing: manifest/drn_1/000000000003.json"},
+		{"edit a part", func(tr *tree) {
+			key := manifest.PartKey(drainID, 1, 1)
+			tr.write(key, append(tr.read(key), ' '))
+		}, "altered: manifest/drn_1/000000000001.part-000001.json"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			dir := t.TempDir()
+			if err := os.CopyFS(dir, os.DirFS(filepath.Join(vector, "bucket"))); err != nil {
+				t.Fatal(err)
+			}
+			tc.attack(&tree{t: t, dir: dir, aside: t.TempDir()})
+			out, err := exec.CommandContext(t.Context(), python(), "../../docs/verify_manifests.py", dir, filepath.Join(vector, "jwks.json")).CombinedOutput()
+			if (err == nil) != (tc.name == "none") {
+				t.Errorf("%v", err)
+			}
+			if !strings.Contains("\n"+string(out), "\n"+tc.want) {
+				t.Errorf("want %q in\n%s", tc.want, out)
+			}
+		})
+	}
+}
+
+// python is the distribution's, which test/setup.sh gives what it needs, or whatever
+// there is.
+func python() string {
+	if _, err := os.Stat("/usr/bin/python3"); err == nil {
+		return "/usr/bin/python3"
+	}
+	return "python3"
+}
