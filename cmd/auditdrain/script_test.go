@@ -29,12 +29,16 @@ func TestMain(m *testing.M) {
 //	service-stop        stop it with SIGTERM; it must exit with 0
 //	capture NAME        put the last stdout in a variable
 //	make-events N FILE  write events with the ids uev_0 … to FILE
+//
+// and $VECTOR is a folder with the bucket of a drain and its manifests, and their key.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("HOME", env.WorkDir)
-			return nil
+			vector, err := filepath.Abs("../../internal/verify/testdata/vector")
+			env.Setenv("VECTOR", vector)
+			return err
 		},
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
