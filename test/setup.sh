@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the tests need beyond Go, git, make and Node: a C++ compiler
-# (the race detector and DuckDB are linked with it), shellcheck,
+# (the race detector and DuckDB are linked with it), shellcheck, Python's cryptography,
 # systemd-analyze, PostgreSQL, Chromium with a font, and the packages of test/sdk,
 # test/kit and test/browser. Go fetches its modules itself. Run again, it changes
 # nothing.
@@ -36,6 +36,11 @@ if ! compiles gcc c || ! compiles g++ c++; then
 	compiles gcc c && compiles g++ c++ || fail "gcc and g++ do not work after their installation"
 fi
 command -v shellcheck >/dev/null || apt_install shellcheck
+# For docs/verify_manifests.py, which is run with the distribution's Python.
+if ! /usr/bin/python3 -c 'import cryptography' 2>/dev/null; then
+	apt_install python3 python3-cryptography
+	/usr/bin/python3 -c 'import cryptography' || fail "python3-cryptography does not work after its installation"
+fi
 
 # Only systemd-analyze is wanted. The package starts nothing, and does not become
 # the init of what has another.

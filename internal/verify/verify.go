@@ -6,11 +6,11 @@
 // the last, each event of the team's sequence is an object with exactly the bytes
 // that were written, or one that a person skipped for a reason that is named, or in
 // a gap that is named; and there are no other objects, but for those that Report
-// counts as not covered. What is named by a manifest is believed only after its
-// signature was checked.
+// counts as not covered. A manifest that is not signed with one of the keys is a
+// finding; what it claims is held against the objects all the same, which tells most.
 //
-// Memory is bounded, whatever is in the bucket: by the number of manifests (some
-// 300 bytes each), MaxFindings, and what is under way.
+// Memory is bounded, however many objects there are: by the number of manifests (some
+// 500 bytes each), MaxFindings, keysInMemory and what is under way.
 package verify
 
 import (
