@@ -326,3 +326,51 @@ func TestInterrupted(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// TestBrokenByTheOperator has chains that are well signed, and do not continue.
+func TestBrokenByTheOperator(t *testing.T) {
+	for _, tc := range []struct {
+		name  string
+		after func(d *manifesttest.Drain) // two hours of three events
+		want  string
+	}{
+		{"events left out", func(d *manifesttest.Drain) {
+			d.Next.Sequence = manifest.Range{From: 8, To: 8}
+			d.Hour(1)
+		}, "begins with event 8, but manifest 2 ends before event 7"},
+		{"time left out", func(d *manifesttest.Drain) {
+			d.Next.Delivered.From += 1000
+			d.Hour(1)
+		}, "begins at 2026-05-22T10:00:01Z, but the one before ends at 2026-05-22T10:00:00Z"},
+		{"replay left out", func(d *manifesttest.Drain) {
+			live := d.Next.Sequence
+			for _, seq := range []uint64{1, 3} {
+				d.Next.ReplayID, d.Next.Sequence = "rpl_1", manifest.Range{From: seq, To: seq + 1}
+				d.List(d.Put(seq))
+				d.Seal(manifest.CauseReplay, at(2*time.Hour))
+			}
+			d.Next.Sequence = live
+			d.Hour(1)
+		}, "begins with event 3, but manifest 3 ends before event 2"},
+		{"after the end", func(d *manifesttest.Drain) {
+			d.Seal(manifest.CauseDeleted, at(2*time.Hour))
+			d.Hour(1)
+		}, "follows the last one, which was made when the drain was deleted"},
+		{"another team", func(d *manifesttest.Drain) {
+			d.Next.TeamID = "team_other"
+			d.Hour(1)
+		}, "its team is team_other, that of the one before team_acme"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			dir := t.TempDir()
+			d := manifesttest.New(t, dir, drainID)
+			d.Hour(3)
+			d.Hour(3)
+			tc.after(d)
+			r := run(t, options(dir, at(3*time.Hour)))
+			if len(r.Findings) != 1 || r.Findings[0].Kind != verify.BrokenChain || !strings.Contains(r.Findings[0].Message, tc.want) {
+				t.Errorf("%v, want one with %q", r.Findings, tc.want)
+			}
+		})
+	}
+}
