@@ -18,12 +18,12 @@ def canonical(value):  # RFC 8785, of what a head has: ASCII and integers
 def fingerprint(key):  # RFC 7638
     return base64.urlsafe_b64encode(hashlib.sha256(canonical({k: key[k] for k in ("crv", "kty", "x")})).digest()).rstrip(b"=").decode()
 
-def read(name, sha256=None):
+def read(name, *sha256):  # one of these
     try:
         data = (folder / name).read_bytes()
     except OSError:
         return problems.append(f"missing: {name}")
-    if sha256 not in (None, hashlib.sha256(data).hexdigest()):
+    if sha256 and hashlib.sha256(data).hexdigest() not in sha256:
         return problems.append(f"altered: {name}")
     return data
 
@@ -60,7 +60,7 @@ for drain in sorted(p for p in (folder / "manifest").iterdir() if p.is_dir()):
         for n, part in enumerate(m["parts"], 1):
             for o in json.loads(read(f"{stem}.part-{n:06d}.json", part["sha256"]) or '{"objects": []}')["objects"]:
                 listed.add(o["key"])
-                read(o["key"], o["sha256"])
+                read(o["key"], *(x["sha256"] for x in (o, o.get("or", o))))
     print(f"{drain.name}: {len(names)} manifests, until {before} (Unix ms), events before {live}")
 
 found = {p.relative_to(folder).as_posix() for p in (folder / "schema=audit_log").rglob("*") if p.is_file()}

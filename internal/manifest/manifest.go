@@ -124,7 +124,17 @@ type Part struct {
 
 // Object is an object as it was written. Its key is without the endpoint's prefix.
 type Object struct {
-	Key    string `json:"key"`
+	Key string `json:"key"`
+	// Or is set if the object may as well have other bytes: a setting that they
+	// depend on (whether IP addresses are hidden) was changed while it was being
+	// written, or before it was replayed, and what is there is left alone.
+	Or     *Bytes `json:"or,omitempty"`
+	SHA256 Digest `json:"sha256"`
+	Size   uint64 `json:"size"`
+}
+
+// Bytes are what an object consists of.
+type Bytes struct {
 	SHA256 Digest `json:"sha256"`
 	Size   uint64 `json:"size"`
 }

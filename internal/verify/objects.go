@@ -182,7 +182,11 @@ func (r *run) getPart(ctx context.Context, l *link, part int) ([]manifest.Object
 
 // readObject compares one object with what its part says.
 func (r *run) readObject(ctx context.Context, job *partJob, o *manifest.Object, buf []byte) ([]byte, error) {
-	most := int(min(o.Size, maxObject))
+	longest := o.Size
+	if o.Or != nil {
+		longest = max(longest, o.Or.Size)
+	}
+	most := int(min(longest, maxObject))
 	body, err := r.Places[job.place].Get(ctx, o.Key, most, buf)
 	f := Finding{DrainID: job.DrainID, Manifest: job.Number, Key: r.keyOf(job.place, o.Key), Expected: &o.SHA256}
 	switch {
@@ -192,13 +196,13 @@ func (r *run) readObject(ctx context.Context, job *partJob, o *manifest.Object, 
 	case err != nil:
 		return buf, fmt.Errorf("read %s: %w", o.Key, err)
 	case len(body) > most:
-		f.Kind, f.Message = Altered, fmt.Sprintf("it has more than the %s that were written", plural(o.Size, "byte"))
+		f.Kind, f.Message = Altered, fmt.Sprintf("it has more than the %s that were written", plural(longest, "byte"))
 	default:
 		sum := manifest.Sum(body)
-		if sum == o.SHA256 {
+		if sum == o.SHA256 || o.Or != nil && sum == o.Or.SHA256 {
 			job.mu.Lock()
 			job.done.Objects++
-			job.done.Bytes += o.Size
+			job.done.Bytes += uint64(len(body))
 			job.mu.Unlock()
 			return body, nil
 		}

@@ -252,6 +252,26 @@ func TestGoOn(t *testing.T) {
 	}
 }
 
+// TestOr has objects that may have either of two contents.
+func TestOr(t *testing.T) {
+	dir := t.TempDir()
+	d := manifesttest.New(t, dir, drainID)
+	long, short := []byte(`{"ipAddress":"192.0.2.1"}`), []byte(`{}`)
+	o := manifest.Object{
+		Key: "schema=audit_log/x.json", SHA256: manifest.Sum(short), Size: uint64(len(short)),
+		Or: &manifest.Bytes{SHA256: manifest.Sum(long), Size: uint64(len(long))},
+	}
+	d.List(o)
+	d.Next.Sequence.To++
+	d.Hour(0)
+	for content, want := range map[string]verify.Kind{string(long): "", string(short): "", "{}\n": verify.Altered, string(long) + "\n": verify.Altered} {
+		d.Write(o.Key, []byte(content))
+		if r := run(t, options(dir, at(time.Hour))); r.Verified != (want == "") || want != "" && r.Counts[want] != 1 {
+			t.Errorf("%q: %v", content, r.Findings)
+		}
+	}
+}
+
 func TestNothingThere(t *testing.T) {
 	r := run(t, options(t.TempDir(), at(0)))
 	if diff := cmp.Diff([]string{"missing-manifest 0"}, found(r)); diff != "" {
