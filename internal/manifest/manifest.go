@@ -23,6 +23,8 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/auditdrain/auditdrain"
 )
 
 // The formats. What changes their meaning changes their number.
@@ -46,29 +48,8 @@ const (
 )
 
 // Hour is the longest time, in milliseconds, that a manifest covers, and it never
-// covers parts of two hours of UTC; see Cause.Long.
+// covers parts of two hours of UTC; see auditdrain.SealCause.Long.
 const Hour = 60 * 60 * 1000
-
-// Cause is why a manifest was sealed when it was.
-type Cause string
-
-// The causes. Whatever the cause, a manifest covers all since the one before.
-const (
-	CauseHour    Cause = "hour"    // a full hour is over
-	CausePaused  Cause = "paused"  // the drain was paused
-	CauseResumed Cause = "resumed" // it goes on: this covers the pause, in which nothing was delivered
-	CauseLate    Cause = "late"    // the service did not run when the hour was over
-	CauseReplay  Cause = "replay"  // of objects that a replay has written or found, see ReplayID
-	CauseMoved   Cause = "moved"   // objects and manifests go to MovedTo from now on
-	CauseOff     Cause = "off"     // integrity was switched off; a later manifest has a gap
-	CauseDeleted Cause = "deleted" // the drain was deleted: the last manifest
-)
-
-// Causes are all of them.
-var Causes = []Cause{CauseHour, CausePaused, CauseResumed, CauseLate, CauseReplay, CauseMoved, CauseOff, CauseDeleted}
-
-// Long reports whether a manifest with that cause may cover more than an hour.
-func (c Cause) Long() bool { return c == CauseResumed || c == CauseLate }
 
 // Manifest accounts for a stretch of a team's sequence: each event in it is an
 // object, was skipped or is in a gap. The objects are listed in parts.
@@ -81,8 +62,8 @@ type Manifest struct {
 	Number uint64 `json:"number"`
 	// Previous is the SHA-256 of the bytes of the manifest before, nil if this
 	// is the first.
-	Previous *Digest `json:"previous,omitempty"`
-	Cause    Cause   `json:"cause"`
+	Previous *Digest              `json:"previous,omitempty"`
+	Cause    auditdrain.SealCause `json:"cause"`
 	// ReplayID is the replay whose objects these are. Sequence is then the
 	// stretch that it has read since its last manifest.
 	ReplayID string `json:"replayId,omitempty"`
@@ -267,12 +248,12 @@ func (m Manifest) check() error {
 		return fmt.Errorf("number 0 is not allowed: they count from 1")
 	case (m.Number == 1) != (m.Previous == nil):
 		return fmt.Errorf("previous is missing in all but the first manifest, or there in the first")
-	case !slices.Contains(Causes, m.Cause):
-		return fmt.Errorf("cause %q is not known here: use one of %q", m.Cause, Causes)
-	case (m.Cause == CauseReplay) != (m.ReplayID != ""):
-		return fmt.Errorf("replayId goes with cause %q", CauseReplay)
-	case (m.Cause == CauseMoved) != (m.MovedTo != ""):
-		return fmt.Errorf("movedTo goes with cause %q", CauseMoved)
+	case !slices.Contains(auditdrain.SealCauses, m.Cause):
+		return fmt.Errorf("cause %q is not known here: use one of %q", m.Cause, auditdrain.SealCauses)
+	case (m.Cause == auditdrain.SealReplay) != (m.ReplayID != ""):
+		return fmt.Errorf("replayId goes with cause %q", auditdrain.SealReplay)
+	case (m.Cause == auditdrain.SealMoved) != (m.MovedTo != ""):
+		return fmt.Errorf("movedTo goes with cause %q", auditdrain.SealMoved)
 	case m.Sequence.From == 0 || m.Sequence.From > m.Sequence.To:
 		return fmt.Errorf("sequence %d to %d is not a range of numbers from 1", m.Sequence.From, m.Sequence.To)
 	case m.Delivered.From > m.Delivered.To:

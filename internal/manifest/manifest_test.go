@@ -17,6 +17,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/auditdrain/auditdrain"
 )
 
 // example is a manifest with all that there can be.
@@ -24,7 +26,7 @@ func example() Manifest {
 	previous := Sum([]byte("previous"))
 	return Manifest{
 		Format: Format, DrainID: "drn_1", TeamID: "team_acme", Endpoint: "s3://acme-audit-archive/audit-logs", Number: 7, Previous: &previous,
-		Cause: CauseHour, Sequence: Range{101, 131}, Delivered: Range{1779440400000, 1779444000000}, OpenSince: 1779443999000,
+		Cause: auditdrain.SealHour, Sequence: Range{101, 131}, Delivered: Range{1779440400000, 1779444000000}, OpenSince: 1779443999000,
 		Count: 20, Bytes: 2000, Parts: []Part{{Count: 20, SHA256: Sum(nil), Size: 3000}},
 		Skips:     []Skip{{At: 1779441000000, By: "tok_1", EventID: "uev_9", Reason: "refused by the bucket \u2028 <é>", Sequence: Range{110, 111}}},
 		Gaps:      []Gap{{Delivered: Range{1779440400000, 1779440500000}, Reason: "integrity was off", Sequence: Range{101, 110}}},
@@ -52,7 +54,7 @@ func TestEncodeAndParse(t *testing.T) {
 		}
 	}
 
-	empty := Manifest{DrainID: "drn_1", Number: 1, Cause: CauseHour, Sequence: Range{1, 1}}
+	empty := Manifest{DrainID: "drn_1", Number: 1, Cause: auditdrain.SealHour, Sequence: Range{1, 1}}
 	b, err = empty.Encode()
 	if err != nil {
 		t.Fatal(err)
@@ -118,7 +120,7 @@ func TestOneFormOnly(t *testing.T) {
 
 func TestParts(t *testing.T) {
 	build := func(n int) (map[string][]byte, []byte, Head) {
-		m := Manifest{DrainID: "drn_1", Number: 1, Cause: CauseHour, Sequence: Range{1, uint64(n) + 1}}
+		m := Manifest{DrainID: "drn_1", Number: 1, Cause: auditdrain.SealHour, Sequence: Range{1, uint64(n) + 1}}
 		parts := map[string][]byte{}
 		b := NewBuilder(m, func(key string, body []byte) error { parts[key] = body; return nil })
 		for i := range n {

@@ -90,11 +90,11 @@ func (d *Drain) List(objects ...manifest.Object) { d.objects = append(d.objects,
 func (d *Drain) Hour(n int) {
 	d.TB.Helper()
 	d.Deliver(n)
-	d.Seal(manifest.CauseHour, time.UnixMilli(int64(d.Next.Delivered.From)).Truncate(time.Hour).Add(time.Hour))
+	d.Seal(auditdrain.SealHour, time.UnixMilli(int64(d.Next.Delivered.From)).Truncate(time.Hour).Add(time.Hour))
 }
 
 // Seal writes the next manifest, which covers all until then, and returns it.
-func (d *Drain) Seal(cause manifest.Cause, until time.Time) manifest.Manifest {
+func (d *Drain) Seal(cause auditdrain.SealCause, until time.Time) manifest.Manifest {
 	d.TB.Helper()
 	m := d.Next
 	m.Cause, m.Delivered.To = cause, uint64(until.UnixMilli())

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/auditdrain/auditdrain"
 	"github.com/auditdrain/auditdrain/internal/manifest"
 	"github.com/auditdrain/auditdrain/internal/manifesttest"
 	"github.com/auditdrain/auditdrain/internal/verify"
@@ -260,7 +261,7 @@ func testAttacks(t *testing.T, perHour int, large bool) {
 			tr.rewrite(5, d, func(m *manifest.Manifest) { m.Delivered.To -= 1000; m.OpenSince -= 1000 })
 		}, []string{"broken-chain 6 " + key(drainID, 6), "broken-chain 6 " + key(drainID, 6)}, []string{"follows another manifest 5", "begins at 2026-05-22T13:00:00Z, but the one before ends at 2026-05-22T12:59:59Z"}, 11},
 		{"set the clock forward", func(*verify.Options) {
-			tr.rewrite(hours, d, func(m *manifest.Manifest) { m.Delivered.To += 2 * manifest.Hour; m.Cause = manifest.CauseLate })
+			tr.rewrite(hours, d, func(m *manifest.Manifest) { m.Delivered.To += 2 * manifest.Hour; m.Cause = auditdrain.SealLate })
 		}, []string{fmt.Sprintf("broken-chain %d %s", hours, key(drainID, hours))}, []string{"time that has not come yet"}, 11},
 		{"drop an hour of data and manifest", func(*verify.Options) { tr.removeManifest(9, true) },
 			[]string{"missing-manifest 9"}, []string{"from 2026-05-22T16:00:00Z to 2026-05-22T17:00:00Z, nor of events " + fmt.Sprintf("%d to %d", 8*perHour+1, 9*perHour)}, 12},

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/auditdrain/auditdrain"
 	"github.com/auditdrain/auditdrain/internal/manifest"
 )
 
@@ -234,7 +235,7 @@ func (r *run) checkLink(l, prev, continued *link) {
 	if *l.Previous != prev.digest {
 		broken("it follows another manifest %d than is there: one with SHA-256 %s, not %s", prev.Number, l.Previous, prev.digest)
 	}
-	if prev.Cause == manifest.CauseDeleted {
+	if prev.Cause == auditdrain.SealDeleted {
 		broken("it follows the last one, which was made when the drain was deleted")
 	}
 	if l.Delivered.From != prev.Delivered.To {
@@ -298,16 +299,16 @@ func (r *run) checkTail(c *chain, last *link) {
 		expected = r.To
 	}
 	expected = expected.Add(-r.Grace)
-	if last.Cause == manifest.CauseDeleted || last.Delivered.To >= ms(expected) {
+	if last.Cause == auditdrain.SealDeleted || last.Delivered.To >= ms(expected) {
 		return
 	}
 	message := fmt.Sprintf("the last manifest covers the time until %s, and should cover it until %s at least", when(last.Delivered.To), when(ms(expected)))
 	switch last.Cause {
-	case manifest.CauseMoved:
+	case auditdrain.SealMoved:
 		message += "; it says that the drain moved to " + last.MovedTo + ": verify both together, or up to then (--to)"
-	case manifest.CausePaused:
+	case auditdrain.SealPaused:
 		message += "; it says that the drain was paused: ask whether it still is, and verify up to then (--to)"
-	case manifest.CauseOff:
+	case auditdrain.SealOff:
 		message += "; it says that manifests were switched off: ask whether they still are, and verify up to then (--to)"
 	}
 	r.foundIn(last, Finding{Kind: TruncatedTail, Message: message})

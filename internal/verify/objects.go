@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/auditdrain/auditdrain"
 	"github.com/auditdrain/auditdrain/internal/manifest"
 )
 
@@ -232,7 +233,7 @@ func (r *run) covers(chains []*chain) []cover {
 			if i == 0 && l.Sequence.From > 1 {
 				v.since = max(v.since, l.Delivered.From+slack)
 			}
-			if i == len(c.links)-1 && l.Cause != manifest.CauseDeleted && l.Cause != manifest.CauseMoved {
+			if i == len(c.links)-1 && l.Cause != auditdrain.SealDeleted && l.Cause != auditdrain.SealMoved {
 				if open := l.OpenSince - min(slack, l.OpenSince); v.openSince == 0 || open < v.openSince {
 					v.openSince = open
 				}

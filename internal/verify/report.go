@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/auditdrain/auditdrain"
 	"github.com/auditdrain/auditdrain/internal/manifest"
 )
 
@@ -67,17 +68,17 @@ type Finding struct {
 
 // Chain is what a drain's manifests say, as far as they are sound.
 type Chain struct {
-	DrainID   string          `json:"drainId"`
-	TeamID    string          `json:"teamId"`
-	First     uint64          `json:"first"` // manifests' numbers
-	Last      uint64          `json:"last"`
-	Head      manifest.Digest `json:"head"` // SHA-256 of the last
-	Sequence  manifest.Range  `json:"sequence"`
-	Delivered manifest.Range  `json:"delivered"` // Unix ms
-	Ended     manifest.Cause  `json:"ended"`     // cause of the last
-	Objects   uint64          `json:"objects"`   // listed
-	Bytes     uint64          `json:"bytes"`
-	KeyIDs    []string        `json:"keyIds"` // that signed
+	DrainID   string               `json:"drainId"`
+	TeamID    string               `json:"teamId"`
+	First     uint64               `json:"first"` // manifests' numbers
+	Last      uint64               `json:"last"`
+	Head      manifest.Digest      `json:"head"` // SHA-256 of the last
+	Sequence  manifest.Range       `json:"sequence"`
+	Delivered manifest.Range       `json:"delivered"` // Unix ms
+	Ended     auditdrain.SealCause `json:"ended"`     // cause of the last
+	Objects   uint64               `json:"objects"`   // listed
+	Bytes     uint64               `json:"bytes"`
+	KeyIDs    []string             `json:"keyIds"` // that signed
 	// Skips, Gaps, Late and Changes are no findings: the operator has said so, and
 	// whoever reads this decides.
 	Skips   []manifest.Skip   `json:"skips"`

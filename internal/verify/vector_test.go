@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/auditdrain/auditdrain"
 	"github.com/auditdrain/auditdrain/internal/manifest"
 	"github.com/auditdrain/auditdrain/internal/manifesttest"
 )
@@ -33,13 +34,13 @@ func writeVector(t *testing.T, dir string) {
 	d.Hour(0)
 	d.Next.Changes = []manifest.Change{{Action: "drain-paused", Activity: 4, At: uint64(at(70 * time.Minute).UnixMilli()), By: "tok_1", Name: "Zoë",
 		Fields: []manifest.Field{{Field: "status", From: "enabled", To: "disabled"}}}}
-	d.Seal(manifest.CausePaused, at(70*time.Minute))
-	d.Seal(manifest.CauseResumed, at(130*time.Minute))
+	d.Seal(auditdrain.SealPaused, at(70*time.Minute))
+	d.Seal(auditdrain.SealResumed, at(130*time.Minute))
 	d.Hour(1)
 	live := d.Next.Sequence
 	d.Next.Sequence, d.Next.ReplayID = manifest.Range{From: 3, To: 4}, "rpl_1"
 	d.List(d.Put(3))
-	d.Seal(manifest.CauseReplay, at(3*time.Hour))
+	d.Seal(auditdrain.SealReplay, at(3*time.Hour))
 	d.Next.Sequence = live
 	d.Hour(0)
 	set, err := manifesttest.Keys(d.Key).JWKS()

@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/auditdrain/auditdrain"
 	"github.com/auditdrain/auditdrain/internal/manifest"
 	"github.com/auditdrain/auditdrain/internal/manifesttest"
 	"github.com/auditdrain/auditdrain/internal/verify"
@@ -33,8 +34,8 @@ func TestLifeOfADrain(t *testing.T) {
 	d.Next.Changes = []manifest.Change{{Action: "drain-updated", By: "tok_1", Name: "Zoë <b>", At: 1, Activity: 3, Fields: []manifest.Field{{Field: "name", From: "a", To: "b"}}}}
 	d.Hour(0)
 	d.Deliver(5)
-	d.Seal(manifest.CausePaused, at(3*time.Hour+20*time.Minute))
-	d.Seal(manifest.CauseResumed, at(7*time.Hour+40*time.Minute))
+	d.Seal(auditdrain.SealPaused, at(3*time.Hour+20*time.Minute))
+	d.Seal(auditdrain.SealResumed, at(7*time.Hour+40*time.Minute))
 	d.Key = manifesttest.Key(1)
 	d.Hour(1)
 	// A replay of all in two manifests, the first together with an hour's end. What
@@ -44,15 +45,15 @@ func TestLifeOfADrain(t *testing.T) {
 		t.Helper()
 		d.Next.Sequence, d.Next.ReplayID = manifest.Range{From: from, To: to}, "rpl_1"
 		d.List(objects...)
-		d.Seal(manifest.CauseReplay, time.UnixMilli(int64(d.Next.Delivered.From)))
+		d.Seal(auditdrain.SealReplay, time.UnixMilli(int64(d.Next.Delivered.From)))
 		d.Next.Sequence = live
 	}
 	replay(1, 4, d.Put(1), d.Put(2), d.Put(3))
 	d.Hour(2)
 	live = d.Next.Sequence
 	replay(4, 10, d.Put(4), d.Put(5), d.Put(6), d.Put(7), d.Put(8), d.Put(9))
-	d.Seal(manifest.CauseLate, at(20*time.Hour))
-	d.Seal(manifest.CauseDeleted, at(20*time.Hour+time.Minute))
+	d.Seal(auditdrain.SealLate, at(20*time.Hour))
+	d.Seal(auditdrain.SealDeleted, at(20*time.Hour+time.Minute))
 
 	o := options(dir, at(1000*time.Hour))
 	o.Keys = manifesttest.Keys(manifesttest.Key(0), manifesttest.Key(1))
@@ -61,7 +62,7 @@ func TestLifeOfADrain(t *testing.T) {
 		t.Fatalf("%v", r.Findings)
 	}
 	c := r.Chains[0]
-	if diff := cmp.Diff([]any{uint64(1), uint64(11), manifest.Range{From: 1, To: 19}, manifest.CauseDeleted, 1, 2, 1, 2},
+	if diff := cmp.Diff([]any{uint64(1), uint64(11), manifest.Range{From: 1, To: 19}, auditdrain.SealDeleted, 1, 2, 1, 2},
 		[]any{c.First, c.Last, c.Sequence, c.Ended, len(c.Skips), len(c.Late), len(c.Changes), len(c.KeyIDs)}); diff != "" {
 		t.Error(diff)
 	}
@@ -90,7 +91,7 @@ func TestMoved(t *testing.T) {
 	// Was under way when the drain was moved, and written to the new place as well.
 	lost := manifesttest.New(t, old, "drn_x").Deliver(1)[0]
 	d.Next.MovedTo, d.Next.Uncertain = "s3://acme-audit-archive/new", []string{lost.Key, "schema=audit_log/none.json"}
-	d.Seal(manifest.CauseMoved, at(90*time.Minute))
+	d.Seal(auditdrain.SealMoved, at(90*time.Minute))
 	d.Dir, d.Next.Endpoint = newer, "s3://acme-audit-archive/new"
 	d.Hour(2)
 
@@ -367,13 +368,13 @@ func TestBrokenByTheOperator(t *testing.T) {
 			for _, seq := range []uint64{1, 3} {
 				d.Next.ReplayID, d.Next.Sequence = "rpl_1", manifest.Range{From: seq, To: seq + 1}
 				d.List(d.Put(seq))
-				d.Seal(manifest.CauseReplay, at(2*time.Hour))
+				d.Seal(auditdrain.SealReplay, at(2*time.Hour))
 			}
 			d.Next.Sequence = live
 			d.Hour(1)
 		}, "begins with event 3, but manifest 3 ends before event 2"},
 		{"after the end", func(d *manifesttest.Drain) {
-			d.Seal(manifest.CauseDeleted, at(2*time.Hour))
+			d.Seal(auditdrain.SealDeleted, at(2*time.Hour))
 			d.Hour(1)
 		}, "follows the last one, which was made when the drain was deleted"},
 		{"another team", func(d *manifesttest.Drain) {
