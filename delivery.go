@@ -23,6 +23,9 @@ type Delivery struct {
 	// they are set.
 	ServerSideEncryption string `json:"serverSideEncryption,omitempty"`
 	ObjectACL            string `json:"objectAcl,omitempty"`
+	// Integrity has signed manifests written beside the objects, which prove that
+	// nothing is missing.
+	Integrity bool `json:"integrity,omitempty"`
 
 	// Headers and Secret belong to deliveries of type "http", but some clients
 	// send them with every type: empty ones are dropped by WithDefaults.

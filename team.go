@@ -15,6 +15,9 @@ type Team struct {
 	// HideIPAddresses has ipAddress left out of what the team's drains write
 	// from now on.
 	HideIPAddresses bool `json:"hideIpAddresses,omitempty"`
+	// HideIPAddressesChangedAt is when that was last switched on or off, Unix ms;
+	// 0 if it never was since the team was created.
+	HideIPAddressesChangedAt int64 `json:"hideIpAddressesChangedAt,omitempty"`
 }
 
 // Validate returns an *Error that lists every problem with t.
