@@ -78,6 +78,9 @@ func (s *Server) updateTeam(c *call) (any, error) {
 		if in.HideIPAddresses != nil {
 			t.HideIPAddresses = *in.HideIPAddresses
 		}
+		if t.HideIPAddresses != before.HideIPAddresses {
+			t.HideIPAddressesChangedAt = time.Now().UnixMilli()
+		}
 		if err := t.Validate(); err != nil {
 			return err
 		}

@@ -169,7 +169,7 @@ func TestHideIPAddresses(t *testing.T) {
 	s.changed = nil
 	owner := s.token("team_a", auditdrain.RoleOwner)
 	got := s.do(owner, "PATCH", "/v1/teams/team-a", `{"hideIpAddresses":true}`)
-	if team := decode[auditdrain.Team](t, got.body); got.status != 200 || !team.HideIPAddresses {
+	if team := decode[auditdrain.Team](t, got.body); got.status != 200 || !team.HideIPAddresses || team.HideIPAddressesChangedAt == 0 {
 		t.Errorf("%d %s", got.status, got.body)
 	}
 	slices.Sort(want)
