@@ -16,14 +16,15 @@ import (
 )
 
 // Sum is what a store holds of one team, or, if TeamID is empty, of none:
-// operators' tokens, and what they did.
+// operators' tokens, signing keys, and what operators did.
 type Sum struct {
-	TeamID     string `json:"teamId"`
-	Tokens     uint64 `json:"tokens"`
-	Drains     uint64 `json:"drains"`
-	Activities uint64 `json:"activities"`
-	Events     uint64 `json:"events"`
-	Bytes      uint64 `json:"bytes"` // of the events' bodies
+	TeamID      string `json:"teamId"`
+	Tokens      uint64 `json:"tokens"`
+	SigningKeys uint64 `json:"signingKeys,omitempty"`
+	Drains      uint64 `json:"drains"`
+	Activities  uint64 `json:"activities"`
+	Events      uint64 `json:"events"`
+	Bytes       uint64 `json:"bytes"` // of the events' bodies
 	// Checksum is over all of it, byte for byte: SHA-256, in hexadecimal.
 	Checksum string `json:"checksum"`
 }
@@ -74,6 +75,17 @@ func (d *digest) PutCatalog(_ context.Context, teams []auditdrain.Team, tokens [
 			return err
 		}
 		t.hash.Write(token.Hash[:]) // which is not in its JSON
+	}
+	return nil
+}
+
+func (d *digest) PutSigningKeys(_ context.Context, keys []auditdrain.SigningKey) error {
+	t := d.of("")
+	for _, k := range keys {
+		t.SigningKeys++
+		if err := t.add('g', k); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -170,7 +182,7 @@ func difference(want, got Sum) string {
 		what      string
 		want, got uint64
 	}{
-		{"tokens", want.Tokens, got.Tokens}, {"drains", want.Drains, got.Drains}, {"activities", want.Activities, got.Activities},
+		{"tokens", want.Tokens, got.Tokens}, {"signing keys", want.SigningKeys, got.SigningKeys}, {"drains", want.Drains, got.Drains}, {"activities", want.Activities, got.Activities},
 		{"events", want.Events, got.Events}, {"bytes", want.Bytes, got.Bytes},
 	} {
 		if n.want != n.got {

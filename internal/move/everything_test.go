@@ -20,6 +20,7 @@ type store interface {
 	Series(ctx context.Context, drainID string, span auditdrain.Span, now time.Time) (auditdrain.Series, error)
 	Backlogs(ctx context.Context) (map[string]uint64, error)
 	Notified(ctx context.Context) (map[string]auditdrain.Notified, error)
+	SigningKeys(ctx context.Context) ([]auditdrain.SigningKey, error)
 	Forwarded(ctx context.Context) (uint64, error)
 	Tokens(ctx context.Context, teamID string) ([]auditdrain.Token, error)
 	TokenByHash(ctx context.Context, h auditdrain.TokenHash) (auditdrain.Token, error)
@@ -54,6 +55,8 @@ func TestEverything(t *testing.T) {
 	} {
 		must(s.CreateToken(ctx, token, act(token.TeamID)))
 	}
+	must(s.AddSigningKey(ctx, auditdrain.SigningKey{ID: "two", Public: []byte{2}, CreatedAt: 1, ActiveFrom: 2, Encrypted: []byte{3}}, "", nil))
+	must(s.AddSigningKey(ctx, auditdrain.SigningKey{ID: "one", Public: []byte{1}, KMSKeyARN: "arn"}, "two", nil))
 	must(s.SaveForwarded(ctx, 3))
 	appendEvents(t, s, "team_acme", 0, 20)
 	for _, id := range []string{"drn_1", "drn_2", "drn_3"} {
@@ -130,6 +133,8 @@ func seen(t *testing.T, s store, now time.Time) map[string]any {
 	see("backlogs", backlogs, err)
 	notified, err := s.Notified(ctx)
 	see("notified", notified, err)
+	keys, err := s.SigningKeys(ctx)
+	see("signing keys", keys, err)
 	forwarded, err := s.Forwarded(ctx)
 	see("forwarded", forwarded, err)
 	tokens, err := s.Tokens(ctx, "")

@@ -2,8 +2,8 @@
 // it has arrived: what is read back is compared, team by team, by counts and
 // checksums.
 //
-// Teams, tokens, drains with all that is kept of their delivery, activities and
-// events go; sessions and portal links, which are good for hours or minutes, stay
+// Teams, tokens, the keys that manifests are signed with, drains with all that is
+// kept of their delivery, activities and events go; sessions and portal links, which are good for hours or minutes, stay
 // behind. Both stores are read through the methods that the service reads them
 // with, so that what is compared is what will be delivered.
 package move
@@ -26,10 +26,11 @@ type Source interface {
 	Delivery
 }
 
-// Catalog is what a store has of teams, tokens and drains.
+// Catalog is what a store has of teams, tokens, signing keys and drains.
 type Catalog interface {
 	Teams(ctx context.Context) ([]auditdrain.Team, error)
 	Tokens(ctx context.Context, teamID string) ([]auditdrain.Token, error)
+	SigningKeys(ctx context.Context) ([]auditdrain.SigningKey, error)
 	Drains(ctx context.Context, query auditdrain.DrainQuery) ([]auditdrain.Drain, error)
 }
 
@@ -59,6 +60,7 @@ type Delivery interface {
 // given is not modified later.
 type Sink interface {
 	PutCatalog(ctx context.Context, teams []auditdrain.Team, tokens []auditdrain.Token) error
+	PutSigningKeys(ctx context.Context, keys []auditdrain.SigningKey) error // all, in their order
 	PutDrain(ctx context.Context, d auditdrain.DrainRecord) error
 	PutActivities(ctx context.Context, activities []auditdrain.Activity, forwarded uint64) error
 	PutEvents(ctx context.Context, teamID string, events []auditdrain.StoredEvent) error
@@ -162,6 +164,13 @@ func walk(ctx context.Context, from Source, sink Sink) error {
 		return err
 	}
 	if err := sink.PutCatalog(ctx, teams, tokens); err != nil {
+		return err
+	}
+	keys, err := from.SigningKeys(ctx)
+	if err != nil {
+		return err
+	}
+	if err := sink.PutSigningKeys(ctx, keys); err != nil {
 		return err
 	}
 	if err := walkDrains(ctx, from, sink); err != nil {

@@ -22,6 +22,10 @@ func (t tee) PutCatalog(ctx context.Context, teams []auditdrain.Team, tokens []a
 	return t.each(func(s Sink) error { return s.PutCatalog(ctx, teams, tokens) })
 }
 
+func (t tee) PutSigningKeys(ctx context.Context, keys []auditdrain.SigningKey) error {
+	return t.each(func(s Sink) error { return s.PutSigningKeys(ctx, keys) })
+}
+
 func (t tee) PutDrain(ctx context.Context, d auditdrain.DrainRecord) error {
 	return t.each(func(s Sink) error { return s.PutDrain(ctx, d) })
 }

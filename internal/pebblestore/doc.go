@@ -61,6 +61,7 @@
 //	l/HASH (64 hex digits)     the portal link, as JSON without its hash
 //	a/NUMBER (8 bytes)         an activity, as JSON; they are never removed
 //	b/TEAM/NUMBER (8 bytes)    nothing: activity NUMBER is about this team
+//	p/NUMBER (8 bytes)         a key that manifests are signed with, as JSON; they are never removed
 //	!forwarded                 the number of the last activity that is an event, 8 bytes
 //	d/TEAM/DRAIN               the drain, as JSON
 //	c/DRAIN                    cursor, 8 bytes; the delivery state, as JSON, once there is one

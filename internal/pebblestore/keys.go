@@ -20,6 +20,7 @@ const (
 	portalLinkPrefix   = "l/"
 	activityPrefix     = "a/"
 	teamActivityPrefix = "b/"
+	signingKeyPrefix   = "p/"
 	drainPrefix        = "d/"
 	progressPrefix     = "c/"
 	failurePrefix      = "f/"

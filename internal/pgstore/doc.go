@@ -62,6 +62,7 @@
 //
 //	teams, team_names, tokens, sessions, portal_links   by name or hash; the thing itself as JSON
 //	activities, counters      who did what, and the number of the last one
+//	signing_keys              what manifests are signed with, encrypted
 //	drains                    configuration as JSON; version goes up with all that delivery obeys
 //	delivery                  cursor and state of each drain, with owner and epoch: written all the time
 //	attempts, series          rings: a slot is written again and again, nothing is deleted

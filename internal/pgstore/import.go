@@ -52,7 +52,7 @@ func OpenImport(ctx context.Context, url string, opts Options) (*Import, error) 
 }
 
 // filled are the tables that an import writes anew each time it begins.
-const filled = "teams, team_names, tokens, activities, drains, delivery, attempts, series, skips, replays, notified, delivered"
+const filled = "teams, team_names, tokens, signing_keys, activities, drains, delivery, attempts, series, skips, replays, notified, delivered"
 
 func (i *Import) begin(ctx context.Context) error {
 	err := i.tx(ctx, "begin import", func(ctx context.Context, tx pgx.Tx) error {
@@ -179,6 +179,19 @@ func (i *Import) PutCatalog(ctx context.Context, teams []auditdrain.Team, tokens
 	}
 	for _, t := range tokens {
 		if err := i.chunk.addToken(t); err != nil {
+			return err
+		}
+	}
+	return i.flushLarge(ctx)
+}
+
+// PutSigningKeys adds all keys that manifests are signed with.
+func (i *Import) PutSigningKeys(ctx context.Context, keys []auditdrain.SigningKey) error {
+	if i.complete {
+		return nil
+	}
+	for n, k := range keys {
+		if err := i.chunk.addJSON("signing_keys", k, n+1, k.ID); err != nil {
 			return err
 		}
 	}

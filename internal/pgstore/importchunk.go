@@ -30,19 +30,20 @@ func newChunk() chunk {
 
 // columns of the tables that chunks have rows of.
 var columns = map[string][]string{
-	"teams":      {"id", "search", "data"},
-	"team_names": {"name", "team_id"},
-	"tokens":     {"hash", "id", "team_id", "created_at", "data"},
-	"activities": {"number", "team_id", "data"},
-	"drains":     {"id", "team_id", "created_at", "disabled", "search", "version", "data"},
-	"delivery":   {"drain_id", "team_id", "cursor", "skipped", "errored", "replay_id", "replay_cursor", "replay_finished", "state"},
-	"attempts":   {"drain_id", "failed", "slot", "data"},
-	"series":     {"drain_id", "span", "slot", "start", "delivered", "failed", "backlog", "latency"},
-	"skips":      {"drain_id", "from_seq", "to_seq", "data"},
-	"replays":    {"drain_id", "id", "first_seq", "last_seq", "cancelled", "data"},
-	"notified":   {"drain_id", "data"},
-	"delivered":  {"team_id", "at", "seq"},
-	"events":     {"team_id", "seq", "day", "id", "accepted_at", "timestamp", "total_bytes", "body"},
+	"teams":        {"id", "search", "data"},
+	"team_names":   {"name", "team_id"},
+	"tokens":       {"hash", "id", "team_id", "created_at", "data"},
+	"signing_keys": {"number", "id", "data"},
+	"activities":   {"number", "team_id", "data"},
+	"drains":       {"id", "team_id", "created_at", "disabled", "search", "version", "data"},
+	"delivery":     {"drain_id", "team_id", "cursor", "skipped", "errored", "replay_id", "replay_cursor", "replay_finished", "state"},
+	"attempts":     {"drain_id", "failed", "slot", "data"},
+	"series":       {"drain_id", "span", "slot", "start", "delivered", "failed", "backlog", "latency"},
+	"skips":        {"drain_id", "from_seq", "to_seq", "data"},
+	"replays":      {"drain_id", "id", "first_seq", "last_seq", "cancelled", "data"},
+	"notified":     {"drain_id", "data"},
+	"delivered":    {"team_id", "at", "seq"},
+	"events":       {"team_id", "seq", "day", "id", "accepted_at", "timestamp", "total_bytes", "body"},
 }
 
 func (c *chunk) add(table string, row ...any) {

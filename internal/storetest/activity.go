@@ -98,6 +98,9 @@ func testEveryChange(f *fixture) {
 			_, err := f.TakePortalLink(f.ctx, taken.Hash, act)
 			return err
 		}},
+		{"add signing key", func(act *auditdrain.Activity) error {
+			return f.AddSigningKey(f.ctx, signingKey("key1"), "", act)
+		}},
 		{"create drain", func(act *auditdrain.Activity) error { return f.CreateDrain(f.ctx, drain("d1", "a", 1), 1, act) }},
 		{"update drain", func(act *auditdrain.Activity) error {
 			_, err := f.UpdateDrain(f.ctx, "a", "d1", func(d *auditdrain.Drain) error {
@@ -165,6 +168,7 @@ func testNoActivity(f *fixture) {
 		{"no token", auditdrain.CodeNotFound, func() error { return f.DeleteToken(f.ctx, "", "t1", &act) }},
 		{"no session", auditdrain.CodeNotFound, func() error { return f.DeleteSession(f.ctx, none, &act) }},
 		{"no drain", auditdrain.CodeNotFound, func() error { return f.DeleteDrain(f.ctx, "", "d2", &act) }},
+		{"a signing key after another", auditdrain.CodeConflict, func() error { return f.AddSigningKey(f.ctx, signingKey("k"), "other", &act) }},
 		{"a session of no team", auditdrain.CodeNotFound, func() error { return f.CreateSession(f.ctx, session("x", "nobody", f.time), &act) }},
 		{"no link", auditdrain.CodeNotFound, func() error { _, err := f.TakePortalLink(f.ctx, none, &act); return err }},
 		{"a skip twice", "", func() error { _, err := f.SkipEvent(f.ctx, "d1", skipOf("1", 1), &act); return err }},

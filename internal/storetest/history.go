@@ -126,9 +126,11 @@ func (h *history) next() *operation {
 		return h.append()
 	case p < 50:
 		return h.read()
-	case p < 53 && len(teams) < 4:
+	case p < 51:
+		return h.addSigningKey()
+	case p < 54 && len(teams) < 4:
 		return h.createTeam()
-	case p < 55:
+	case p < 56:
 		return h.createToken()
 	case p < 57:
 		return h.createLink()
@@ -363,6 +365,8 @@ func (h *history) diff(m *model, crashed bool) error {
 	compare("drains", want, drains, err)
 	activities, err := s.ActivitiesAfter(ctx, 0, noLimit)
 	compare("activities", m.activities, activities, err)
+	keys, err := s.SigningKeys(ctx)
+	compare("signing keys", m.signingKeys, keys, err)
 	if len(errs) > 0 {
 		return errors.Join(errs...)
 	}

@@ -21,7 +21,8 @@ type model struct {
 	drains map[string]*modelDrain
 	logs   map[string]*modelLog
 
-	activities []auditdrain.Activity // by number
+	signingKeys []auditdrain.SigningKey // in the order they were added
+	activities  []auditdrain.Activity   // by number
 }
 
 type modelLog struct {
@@ -153,6 +154,7 @@ func (m *model) clone() *model {
 	c := newModel()
 	c.teams, c.tokens = maps.Clone(m.teams), maps.Clone(m.tokens)
 	c.links = maps.Clone(m.links)
+	c.signingKeys = slices.Clone(m.signingKeys)
 	c.activities = slices.Clone(m.activities)
 	for id, d := range m.drains {
 		copied := *d

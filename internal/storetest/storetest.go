@@ -21,6 +21,7 @@ type Store interface {
 	Catalog
 	Sessions
 	Activities
+	SigningKeys
 	Drains
 	Delivery
 	Instructions
@@ -58,6 +59,12 @@ type Activities interface {
 	ActivitiesAfter(ctx context.Context, after uint64, limit int) ([]auditdrain.Activity, error)
 	Forwarded(ctx context.Context) (uint64, error)
 	SaveForwarded(ctx context.Context, number uint64) error
+}
+
+// SigningKeys is what is tested of the keys that manifests are signed with.
+type SigningKeys interface {
+	SigningKeys(ctx context.Context) ([]auditdrain.SigningKey, error)
+	AddSigningKey(ctx context.Context, key auditdrain.SigningKey, after string, act *auditdrain.Activity) error
 }
 
 // Sessions is what is tested of sessions and portal links.
@@ -147,6 +154,8 @@ func Run(t *testing.T, newPlace func(t *testing.T) Place) {
 		{"no change, no activity", testNoActivity},
 		{"activities at once", testActivitiesAtOnce},
 		{"forwarded activities", testForwarded},
+		{"signing keys", testSigningKeys},
+		{"signing keys at once", testSigningKeysAtOnce},
 		{"drains", testDrains},
 		{"drain limit", testDrainLimit},
 		{"update drain", testUpdateDrain},

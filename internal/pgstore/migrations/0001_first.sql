@@ -48,6 +48,14 @@ CREATE TABLE activities (
 );
 CREATE INDEX activities_of_team ON activities (team_id, number);
 
+-- What manifests are signed with, in the order they were added. Who adds one takes
+-- the next number, which only one of many can.
+CREATE TABLE signing_keys (
+    number bigint PRIMARY KEY,
+    id     text COLLATE "C" NOT NULL UNIQUE,
+    data   text NOT NULL -- the key, as JSON; the private one is encrypted
+);
+
 CREATE TABLE drains (
     id         text COLLATE "C" PRIMARY KEY,
     team_id    text COLLATE "C" NOT NULL,
