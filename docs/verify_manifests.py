@@ -33,7 +33,11 @@ keys = {fingerprint(k): Ed25519PublicKey.from_public_bytes(b64(k["x"]))
 for drain in sorted(p for p in (folder / "manifest").iterdir() if p.is_dir()):
     previous = live = before = None
     names = sorted(p.name for p in drain.glob("*.json") if p.name.count(".") == 1)
-    for number, name in enumerate(names, 1):
+    first, start = json.loads((drain / names[0]).read_bytes()) if names else {}, 1
+    if "movedFrom" in first:  # believed if it is signed
+        start, previous = first["number"], first.get("previous")
+        print(f"{drain.name}: manifests 1 to {start - 1} are elsewhere, the last in {first['movedFrom']}")
+    for number in range(start, start + len(names)):
         stem = f"manifest/{drain.name}/{number:012d}"
         data, signature = read(stem + ".json"), read(stem + ".sig.json")
         if data is None or signature is None:

@@ -49,7 +49,8 @@ func newVerifyCommand() *cobra.Command {
 		Long: `Prove by a drain's manifests that nothing is missing from its objects, none was
 changed and none was added. No service is asked: a PLACE is s3://bucket or
 s3://bucket/prefix, read with your own AWS credentials, or a folder with a copy of
-what is below the prefix. Name all places of a drain that has moved.
+what is below the prefix. Name all places of a drain that has moved: what is in none of
+them is not verified.
 
 --key is where the service's public keys are: the service's own
 https://…/.well-known/jwks.json, or better a copy of it that was made when there was
@@ -290,7 +291,16 @@ func printVerification(w io.Writer, r *verify.Report) {
 	for _, c := range r.Chains {
 		field(w, "drain", fmt.Sprintf("%s of team %s", c.DrainID, c.TeamID))
 		field(w, "  manifests", fmt.Sprintf("%d to %d, from %s to %s", c.First, c.Last, when(int64(c.Delivered.From)), when(int64(c.Delivered.To))))
-		field(w, "  events", fmt.Sprintf("%d to %d, in %s", c.Sequence.From, int64(c.Sequence.To)-1, plural(c.Objects, "object")))
+		if c.MovedFrom != "" {
+			field(w, "  elsewhere", fmt.Sprintf("%s, not verified: the drain moved here from %s", c.Elsewhere(), c.MovedFrom))
+		}
+		if c.Sequence.Len() > 0 {
+			field(w, "  events", fmt.Sprintf("%d to %d", c.Sequence.From, c.Sequence.To-1))
+		}
+		field(w, "  objects", fmt.Sprintf("%d listed, %s", c.Objects, size(c.Bytes)))
+		if c.Uncertain > 0 {
+			field(w, "  uncertain", plural(c.Uncertain, "object")+" that may be there or not")
+		}
 		for _, s := range c.Skips {
 			field(w, "  skipped", fmt.Sprintf("events %d to %d by %s at %s: %s", s.Sequence.From, s.Sequence.To-1, s.By, when(int64(s.At)), s.Reason))
 		}

@@ -67,8 +67,10 @@ type Manifest struct {
 	// ReplayID is the replay whose objects these are. Sequence is then the
 	// stretch that it has read since its last manifest.
 	ReplayID string `json:"replayId,omitempty"`
-	// MovedTo is where the drain's next manifest is, if elsewhere.
-	MovedTo string `json:"movedTo,omitempty"`
+	// MovedFrom is the endpoint where the manifest before is, and MovedTo the one
+	// where the next is, if elsewhere.
+	MovedFrom string `json:"movedFrom,omitempty"`
+	MovedTo   string `json:"movedTo,omitempty"`
 	// Delivered begins where that of the manifest before ends. So does Sequence,
 	// of a replay where that of the replay's manifest before ends.
 	Sequence  Range `json:"sequence"`
@@ -254,6 +256,10 @@ func (m Manifest) check() error {
 		return fmt.Errorf("replayId goes with cause %q", auditdrain.SealReplay)
 	case (m.Cause == auditdrain.SealMoved) != (m.MovedTo != ""):
 		return fmt.Errorf("movedTo goes with cause %q", auditdrain.SealMoved)
+	case m.MovedFrom != "" && m.Number == 1:
+		return fmt.Errorf("movedFrom %q in the first manifest: there is none before it", m.MovedFrom)
+	case m.MovedFrom != "" && m.MovedFrom == m.Endpoint, m.MovedTo != "" && m.MovedTo == m.Endpoint:
+		return fmt.Errorf("movedFrom or movedTo is the endpoint itself, %q", m.Endpoint)
 	case m.Sequence.From == 0 || m.Sequence.From > m.Sequence.To:
 		return fmt.Errorf("sequence %d to %d is not a range of numbers from 1", m.Sequence.From, m.Sequence.To)
 	case m.Delivered.From > m.Delivered.To:

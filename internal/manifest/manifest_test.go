@@ -73,6 +73,8 @@ func TestWhatContradictsItself(t *testing.T) {
 		`cause "late-ish"`:                   func(m *Manifest) { m.Cause = "late-ish" },
 		"replayId goes with":                 func(m *Manifest) { m.ReplayID = "rpl_1" },
 		"movedTo goes with":                  func(m *Manifest) { m.MovedTo = "s3://x" },
+		"movedFrom \"s3://x\" in the first":  func(m *Manifest) { m.Number, m.Previous, m.MovedFrom = 1, nil, "s3://x" },
+		"is the endpoint itself":             func(m *Manifest) { m.MovedFrom = m.Endpoint },
 		"is not a range of numbers":          func(m *Manifest) { m.Sequence.From = 0 },
 		"is not a range of time":             func(m *Manifest) { m.Delivered.From = m.Delivered.To + 1 },
 		"after":                              func(m *Manifest) { m.OpenSince = m.Delivered.To + 1 },

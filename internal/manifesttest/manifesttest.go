@@ -126,6 +126,17 @@ func (d *Drain) Seal(cause auditdrain.SealCause, until time.Time) manifest.Manif
 	return sealed
 }
 
+// Move seals what there is, and goes on in another folder, which stands for another
+// endpoint.
+func (d *Drain) Move(dir, endpoint string, at time.Time) {
+	d.TB.Helper()
+	from := d.Next.Endpoint
+	d.Next.MovedTo = endpoint
+	d.Seal(auditdrain.SealMoved, at)
+	d.Dir, d.last = dir, ""
+	d.Next.Endpoint, d.Next.MovedFrom = endpoint, from
+}
+
 // Sign returns the signature's object of a head.
 func (d *Drain) Sign(head manifest.Head) []byte {
 	d.TB.Helper()

@@ -19,6 +19,7 @@ type link struct {
 	manifest.Manifest
 	place  int
 	digest manifest.Digest
+	since  uint64 // Unix ms: objects that it lists were not written before
 	keyID  string // that signed it, "" if it is not known to be
 }
 
@@ -112,11 +113,18 @@ func (r *run) readLinks(ctx context.Context, chains map[string]*chain, links []*
 	for i, l := range links {
 		c := chains[l.DrainID]
 		n := len(c.links)
+		if sound[i] == nil && !slices.Contains(r.endpoints[l.place], l.Endpoint) {
+			r.endpoints[l.place] = append(r.endpoints[l.place], l.Endpoint)
+		}
 		switch {
 		case sound[i] != nil:
 			c.unsound = append(c.unsound, l.Number)
 			r.foundIn(l, Finding{Kind: BrokenChain, Message: sound[i].Error()})
 		case n == 0 || c.links[n-1].Number != l.Number:
+			l.since = l.Delivered.From
+			if n > 0 {
+				l.since = min(l.since, c.links[n-1].OpenSince)
+			}
 			c.links = append(c.links, l)
 		case c.links[n-1].digest != l.digest:
 			r.foundIn(l, Finding{Kind: BrokenChain, Message: fmt.Sprintf("there is another with this number in %s: %s and %s", r.Places[c.links[n-1].place], c.links[n-1].digest, l.digest)})
@@ -232,6 +240,16 @@ func (r *run) checkLink(l, prev, continued *link) {
 	if prev == nil || prev.Number+1 != l.Number {
 		return
 	}
+	from := prev.Endpoint
+	if from == l.Endpoint {
+		from = ""
+	}
+	switch {
+	case prev.MovedTo != "" && prev.MovedTo != l.Endpoint:
+		broken("its objects are in %s, but the one before says that the drain moved to %s", l.Endpoint, prev.MovedTo)
+	case l.MovedFrom != from:
+		broken("its objects are in %s and those of the one before in %s, but it says that the drain moved from %q", l.Endpoint, prev.Endpoint, l.MovedFrom)
+	}
 	if *l.Previous != prev.digest {
 		broken("it follows another manifest %d than is there: one with SHA-256 %s, not %s", prev.Number, l.Previous, prev.digest)
 	}
@@ -247,13 +265,14 @@ func (r *run) checkLink(l, prev, continued *link) {
 }
 
 // foundHole tells of the manifests that are missing between prev, which may be nil,
-// and l, unless there is something in their place that was told of.
+// and l, unless there is something in their place that was told of, or they are
+// elsewhere.
 func (r *run) foundHole(c *chain, prev, l *link) {
 	first, since := uint64(1), uint64(0)
 	if prev != nil {
 		first, since = prev.Number+1, prev.Delivered.To
-	} else if from := ms(r.From); from != 0 && l.Delivered.From <= from {
-		return // nobody asked for what was before
+	} else if from := ms(r.From); r.isElsewhere(l) || from != 0 && l.Delivered.From <= from {
+		return // the second: nobody asked for what was before
 	}
 	missing := l.Number - first
 	for _, n := range c.unsound {
@@ -269,12 +288,17 @@ func (r *run) foundHole(c *chain, prev, l *link) {
 	if l.Number-first > 1 {
 		f.Message = fmt.Sprintf("%s of %d to %d are missing", plural(missing, "manifest"), first, l.Number-1)
 	}
+	// Where a replay is says nothing of what was delivered before.
+	known := l.ReplayID == "" && (prev == nil || prev.ReplayID == "")
 	switch {
 	case prev == nil:
-		f.Message += fmt.Sprintf(": nothing is proved of the time until %s, nor of events 1 to %d", when(l.Delivered.From), l.Sequence.From-1)
+		f.Message += ": nothing is proved of the time until " + when(l.Delivered.From)
+		if known && l.Sequence.From > 1 {
+			f.Message += fmt.Sprintf(", nor of events 1 to %d", l.Sequence.From-1)
+		}
 	default:
 		f.Message += fmt.Sprintf(": nothing is proved of the time from %s to %s", when(since), when(l.Delivered.From))
-		if prev.ReplayID == "" && l.ReplayID == "" && l.Sequence.From > prev.Sequence.To {
+		if known && l.Sequence.From > prev.Sequence.To {
 			f.Message += fmt.Sprintf(", nor of events %d to %d", prev.Sequence.To, l.Sequence.From-1)
 		}
 		if prev.MovedTo != "" {
@@ -282,6 +306,22 @@ func (r *run) foundHole(c *chain, prev, l *link) {
 		}
 	}
 	r.found(f)
+}
+
+// isElsewhere reports whether the manifest before l, the first that there is of its
+// chain, need not be in any of the places: l is signed, and says where it is.
+func (r *run) isElsewhere(l *link) bool {
+	if l.MovedFrom == "" || l.keyID == "" {
+		return false
+	}
+	for i, p := range r.Places {
+		// A copy is known by what its manifests say. One without any may be of
+		// any endpoint.
+		if p.String() == l.MovedFrom || len(r.endpoints[i]) == 0 || slices.Contains(r.endpoints[i], l.MovedFrom) {
+			return false
+		}
+	}
+	return true
 }
 
 // checkTail tells whether the chain ends too early.
@@ -338,6 +378,9 @@ func (r *run) describe(c *chain) {
 		Delivered: manifest.Range{From: first.Delivered.From, To: last.Delivered.To},
 		KeyIDs:    []string{}, Skips: []manifest.Skip{}, Gaps: []manifest.Gap{}, Late: []manifest.Range{}, Changes: []manifest.Change{},
 	}
+	if r.isElsewhere(first) {
+		d.MovedFrom = first.MovedFrom
+	}
 	for _, l := range c.links {
 		if l.keyID != "" && !slices.Contains(d.KeyIDs, l.keyID) {
 			d.KeyIDs = append(d.KeyIDs, l.keyID)
@@ -353,7 +396,8 @@ func (r *run) describe(c *chain) {
 		d.Skips = append(d.Skips, l.Skips...)
 		d.Gaps = append(d.Gaps, l.Gaps...)
 		d.Changes = append(d.Changes, l.Changes...)
-		if l.Cause.Long() {
+		d.Uncertain += uint64(len(l.Uncertain))
+		if l.Delivered.Len() > manifest.Hour {
 			d.Late = append(d.Late, l.Delivered)
 		}
 	}
@@ -388,6 +432,8 @@ func (r *run) checkAnchors(chains []*chain) {
 			continue
 		case known:
 			f.Message = fmt.Sprintf("manifest %d is another than was anchored: its SHA-256 is %s, anchored was %s", h.Number, c.links[i].digest, h.SHA256)
+		case c != nil && i == 0 && len(c.links) > 0 && r.isElsewhere(c.links[0]):
+			continue // and so is the manifest
 		case c == nil || i == len(c.links):
 			f.Message = fmt.Sprintf("manifest %d was anchored, but the chain ends before it", h.Number)
 		default:

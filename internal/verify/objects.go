@@ -45,7 +45,7 @@ func (r *run) readObjects(ctx context.Context, chains []*chain, listed *keySet) 
 		for _, l := range c.links {
 			switch {
 			case !r.selected(l.DrainID):
-			case r.inRange(&l.Manifest):
+			case r.inRange(l):
 				r.all += l.Count
 			default:
 				r.report.OutOfRange += l.Count
@@ -109,7 +109,7 @@ func (r *run) readPart(ctx context.Context, job *partJob, listed *keySet, tasks 
 	if err != nil {
 		return err
 	}
-	check := r.selected(job.DrainID) && r.inRange(&job.Manifest)
+	check := r.selected(job.DrainID) && r.inRange(job.link)
 	if problem != nil {
 		r.foundIn(job.link, *problem)
 		return nil
@@ -228,11 +228,13 @@ func (r *run) covers(chains []*chain) []cover {
 	slack := uint64(clockSlack / time.Millisecond)
 	covers := make([]cover, len(r.Places))
 	for _, c := range chains {
+		seen := make([]bool, len(r.Places))
 		for i, l := range c.links {
 			v := &covers[l.place]
-			if i == 0 && l.Sequence.From > 1 {
+			if !seen[l.place] && (l.Sequence.From > 1 || l.ReplayID != "") {
 				v.since = max(v.since, l.Delivered.From+slack)
 			}
+			seen[l.place] = true
 			if i == len(c.links)-1 && l.Cause != auditdrain.SealDeleted && l.Cause != auditdrain.SealMoved {
 				if open := l.OpenSince - min(slack, l.OpenSince); v.openSince == 0 || open < v.openSince {
 					v.openSince = open

@@ -79,12 +79,27 @@ type Chain struct {
 	Objects   uint64               `json:"objects"`   // listed
 	Bytes     uint64               `json:"bytes"`
 	KeyIDs    []string             `json:"keyIds"` // that signed
+	// MovedFrom is where the manifest before First is, if that is none of the
+	// places: those before First are not verified then.
+	MovedFrom string `json:"movedFrom,omitempty"`
+	// Uncertain counts the keys of objects that may be there or not: nothing is
+	// proved of them.
+	Uncertain uint64 `json:"uncertain"`
 	// Skips, Gaps, Late and Changes are no findings: the operator has said so, and
 	// whoever reads this decides.
 	Skips   []manifest.Skip   `json:"skips"`
 	Gaps    []manifest.Gap    `json:"gaps"`
 	Late    []manifest.Range  `json:"late"` // Unix ms: more than an hour in one manifest
 	Changes []manifest.Change `json:"changes"`
+}
+
+// Elsewhere names the manifests before the first, of which MovedFrom says where the
+// last one is.
+func (c Chain) Elsewhere() string {
+	if c.First == 2 {
+		return "manifest 1"
+	}
+	return fmt.Sprintf("manifests 1 to %d", c.First-1)
 }
 
 // Report is what a Run has found.

@@ -16,16 +16,17 @@ import (
 	"github.com/auditdrain/auditdrain"
 	"github.com/auditdrain/auditdrain/internal/manifest"
 	"github.com/auditdrain/auditdrain/internal/manifesttest"
+	"github.com/auditdrain/auditdrain/internal/verify"
 )
 
 var update = flag.Bool("update", false, "write testdata anew")
 
 // vector is the example that docs/bucket-format.md names: what is below a prefix, and
-// beside it the keys.
+// below another that the drain moved to, and beside them the keys.
 const vector = "testdata/vector"
 
 // writeVector writes the vector into a folder: two hours, one of them empty, one
-// event skipped, a pause, and a replay of it.
+// event skipped, a pause, a replay of it, a move.
 func writeVector(t *testing.T, dir string) {
 	t.Helper()
 	d := manifesttest.New(t, filepath.Join(dir, "bucket"), drainID)
@@ -42,6 +43,17 @@ func writeVector(t *testing.T, dir string) {
 	d.List(d.Put(3))
 	d.Seal(auditdrain.SealReplay, at(3*time.Hour))
 	d.Next.Sequence = live
+	d.Hour(0)
+	d.Deliver(1)
+	d.Next.Uncertain = []string{"schema=audit_log/version=v1/year=2026/month=05/day=22/20260522T080006.000Z_uev_drn_1_6.json"}
+	d.Move(filepath.Join(dir, "moved"), newEndpoint, at(4*time.Hour+20*time.Minute))
+	d.Deliver(1)
+	hidden := d.Put(7)
+	hidden.Or = &manifest.Bytes{SHA256: hidden.SHA256, Size: hidden.Size}
+	hidden.SHA256, hidden.Size = manifest.Sum([]byte("{}")), 2
+	d.List(hidden)
+	d.Next.Sequence.To++
+	d.Hour(0)
 	d.Hour(0)
 	set, err := manifesttest.Keys(d.Key).JWKS()
 	if err != nil {
@@ -65,7 +77,8 @@ func TestVector(t *testing.T) {
 	if diff := cmp.Diff(files(t, vector), files(t, dir)); diff != "" {
 		t.Errorf("what is written now is not what it was (-was +now):\n%s", diff)
 	}
-	o := options(filepath.Join(vector, "bucket"), at(4*time.Hour))
+	o := options(filepath.Join(vector, "bucket"), at(6*time.Hour))
+	o.Places = append(o.Places, verify.Dir{Path: filepath.Join(vector, "moved")})
 	content, err := os.ReadFile(filepath.Join(vector, "jwks.json"))
 	if err != nil {
 		t.Fatal(err)
@@ -73,7 +86,7 @@ func TestVector(t *testing.T) {
 	if o.Keys, err = manifest.ParseKeys(content); err != nil {
 		t.Fatal(err)
 	}
-	if r := run(t, o); !r.Verified || r.Read != 4 {
+	if r := run(t, o); !r.Verified || r.Read != 7 {
 		t.Errorf("%d verified, %v", r.Read, r.Findings)
 	}
 }
@@ -102,7 +115,7 @@ func TestPython(t *testing.T) {
 		attack func(tr *tree)
 		want   string // printed, a line of it
 	}{
-		{"none", func(*tree) {}, "verified: 4 objects"},
+		{"none", func(*tree) {}, "verified: 5 objects"},
 		{"delete one", func(tr *tree) { tr.remove(tr.objects(1)[0].Key) }, "missing: schema=audit_log/"},
 		{"edit one byte", func(tr *tree) {
 			key := tr.objects(1)[0].Key
@@ -126,19 +139,31 @@ func TestPython(t *testing.T) {
 		}, "altered: manifest/drn_1/000000000001.part-000001.json"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			dir := t.TempDir()
-			if err := os.CopyFS(dir, os.DirFS(filepath.Join(vector, "bucket"))); err != nil {
-				t.Fatal(err)
-			}
-			tc.attack(&tree{t: t, dir: dir, aside: t.TempDir()})
-			out, err := exec.CommandContext(t.Context(), python(), "../../docs/verify_manifests.py", dir, filepath.Join(vector, "jwks.json")).CombinedOutput()
-			if (err == nil) != (tc.name == "none") {
-				t.Errorf("%v", err)
-			}
-			if !strings.Contains("\n"+string(out), "\n"+tc.want) {
-				t.Errorf("want %q in\n%s", tc.want, out)
-			}
+			testPython(t, "bucket", tc.attack, tc.want, tc.name == "none")
 		})
+	}
+	t.Run("moved", func(t *testing.T) {
+		testPython(t, "moved", func(*tree) {}, "drn_1: manifests 1 to 7 are elsewhere, the last in s3://acme-audit-archive/audit-logs", true)
+	})
+	t.Run("moved, and the first dropped", func(t *testing.T) {
+		testPython(t, "moved", func(tr *tree) { tr.remove(manifest.Key(drainID, 8)) }, "missing: manifest/drn_1/000000000001.json", false)
+	})
+}
+
+// testPython runs it on a copy of a part of the vector.
+func testPython(t *testing.T, part string, attack func(*tree), want string, ok bool) {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS(filepath.Join(vector, part))); err != nil {
+		t.Fatal(err)
+	}
+	attack(&tree{t: t, dir: dir, aside: t.TempDir()})
+	out, err := exec.CommandContext(t.Context(), python(), "../../docs/verify_manifests.py", dir, filepath.Join(vector, "jwks.json")).CombinedOutput()
+	if (err == nil) != ok {
+		t.Errorf("%v", err)
+	}
+	if !strings.Contains("\n"+string(out), "\n"+want) {
+		t.Errorf("want %q in\n%s", want, out)
 	}
 }
 

@@ -53,8 +53,8 @@ type Options struct {
 	// drains that have moved.
 	Places []Place
 	Keys   manifest.Keys
-	// From and To bound the delivery time of the objects that are read. Chains
-	// are verified whole. Zero: no bound.
+	// From and To bound the delivery time of the objects that are read: of the
+	// manifests that may list one of then. Chains are verified whole. Zero: no bound.
 	From, To time.Time
 	// Drains are those to verify, each of which must have manifests. Empty: all
 	// that there are.
@@ -81,7 +81,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	r := &run{Options: o, report: newReport(o), actual: map[manifest.Digest]bool{}}
+	r := &run{Options: o, report: newReport(o), endpoints: make([][]string, len(o.Places)), actual: map[manifest.Digest]bool{}}
 	chains, err := r.readChains(ctx)
 	if err != nil {
 		return r.report, err
@@ -115,6 +115,8 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 type run struct {
 	Options
 	report *Report
+	// endpoints are those that the manifests in each place name.
+	endpoints [][]string
 
 	mu     sync.Mutex
 	actual map[manifest.Digest]bool // of bytes that were found where others should be
@@ -152,10 +154,12 @@ func (r *run) selected(drainID string) bool {
 	return len(r.Drains) == 0
 }
 
-// inRange reports whether objects of m are to be read.
-func (r *run) inRange(m *manifest.Manifest) bool {
+// inRange reports whether objects that l lists may have been delivered in the range:
+// since the manifest before was open, until some minutes after l's end, when it was
+// sealed.
+func (r *run) inRange(l *link) bool {
 	from, to := ms(r.From), ms(r.To)
-	return (from == 0 || m.Delivered.To >= from) && (to == 0 || m.Delivered.From < to)
+	return l.Delivered.To+uint64(clockSlack/time.Millisecond) >= from && (to == 0 || l.since < to)
 }
 
 func ms(t time.Time) uint64 {

@@ -82,43 +82,6 @@ func TestLifeOfADrain(t *testing.T) {
 	}
 }
 
-// TestMoved verifies a drain whose prefix was changed.
-func TestMoved(t *testing.T) {
-	old, newer := t.TempDir(), t.TempDir()
-	d := manifesttest.New(t, old, drainID)
-	d.Hour(3)
-	d.Deliver(1)
-	// Was under way when the drain was moved, and written to the new place as well.
-	lost := manifesttest.New(t, old, "drn_x").Deliver(1)[0]
-	d.Next.MovedTo, d.Next.Uncertain = "s3://acme-audit-archive/new", []string{lost.Key, "schema=audit_log/none.json"}
-	d.Seal(auditdrain.SealMoved, at(90*time.Minute))
-	d.Dir, d.Next.Endpoint = newer, "s3://acme-audit-archive/new"
-	d.Hour(2)
-
-	both := options(old, at(2*time.Hour))
-	both.Places = append(both.Places, verify.Dir{Path: newer})
-	if r := run(t, both); !r.Verified || r.Read != 6 {
-		t.Errorf("both: %d, %v", r.Read, r.Findings)
-	}
-	first := options(old, at(20*time.Hour))
-	r := run(t, first)
-	if diff := cmp.Diff([]string{"truncated-tail 2 " + manifest.Key(drainID, 2)}, found(r)); diff != "" || !strings.Contains(r.Findings[0].Message, "moved to s3://acme-audit-archive/new") {
-		t.Errorf("the old place: %s, %v", diff, r.Findings)
-	}
-	first.To = at(90 * time.Minute)
-	if r := run(t, first); !r.Verified {
-		t.Errorf("the old place, up to then: %v", r.Findings)
-	}
-	second := options(newer, at(2*time.Hour))
-	if diff := cmp.Diff([]string{"missing-manifest 1"}, found(run(t, second))); diff != "" {
-		t.Errorf("the new place: %s", diff)
-	}
-	second.From = at(100 * time.Minute)
-	if r := run(t, second); !r.Verified {
-		t.Errorf("the new place, from then: %v", r.Findings)
-	}
-}
-
 // TestTwoWithOneNumber finds a manifest that is another elsewhere.
 func TestTwoWithOneNumber(t *testing.T) {
 	one, two := t.TempDir(), t.TempDir()
@@ -177,13 +140,119 @@ func TestRange(t *testing.T) {
 	o := options(dir, at(5*time.Hour))
 	o.From, o.To = at(2*time.Hour), at(3*time.Hour)
 	r := run(t, o)
-	// The second hour's manifest ends where the range begins.
+	// The second hour's manifest may have been sealed when the range had begun.
 	if !r.Verified || r.Read != 20 || r.OutOfRange != 30 {
 		t.Errorf("%d, %d, %v", r.Read, r.OutOfRange, r.Findings)
 	}
 	o.From = time.Time{}
 	if r := run(t, o); r.Counts[verify.Altered] != 1 {
 		t.Errorf("%v", r.Findings)
+	}
+}
+
+// TestWithoutLength has manifests that cover no time, as those have that are sealed
+// right after the one of the hour.
+func TestWithoutLength(t *testing.T) {
+	dir := t.TempDir()
+	d := manifesttest.New(t, dir, drainID)
+	d.Hour(4)
+	live := d.Next.Sequence
+	d.Next.Sequence, d.Next.ReplayID = manifest.Range{From: 1, To: 3}, "rpl_1"
+	d.List(d.Put(1), d.Put(2))
+	d.Seal(auditdrain.SealReplay, at(time.Hour))
+	d.Next.Sequence = live
+	d.Next.OpenSince = uint64(at(59 * time.Minute).UnixMilli())
+	d.Deliver(8)
+	d.Seal(auditdrain.SealPaused, at(time.Hour))
+	d.Deliver(16) // had been written already
+	d.Seal(auditdrain.SealResumed, at(time.Hour))
+	d.Seal(auditdrain.SealDeleted, at(time.Hour))
+	for _, tc := range []struct {
+		from, to time.Time
+		want     uint64
+	}{
+		{want: 30},
+		{from: at(time.Hour), want: 30},
+		{from: at(75 * time.Minute), want: 30},
+		{from: at(76 * time.Minute), want: 0},
+		{to: at(time.Hour), want: 20},
+		{to: at(59 * time.Minute), want: 4},
+		{from: at(time.Hour), to: at(time.Hour + time.Millisecond), want: 30},
+	} {
+		o := options(dir, at(1000*time.Hour))
+		o.From, o.To = tc.from, tc.to
+		if r := run(t, o); !r.Verified || r.Read != tc.want || r.Read+r.OutOfRange != 30 || len(r.Chains[0].Late) != 0 {
+			t.Errorf("%v to %v: %d read, want %d, %v", tc.from, tc.to, r.Read, tc.want, r.Findings)
+		}
+	}
+}
+
+// TestSealedLate has manifests that list what was written some minutes after their
+// end, and a last one that leaves open whether objects are there.
+func TestSealedLate(t *testing.T) {
+	dir := t.TempDir()
+	d := manifesttest.New(t, dir, drainID)
+	touch := func(key string, written time.Time) {
+		t.Helper()
+		if err := os.Chtimes(filepath.Join(dir, filepath.FromSlash(key)), written, written); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, cause := range []auditdrain.SealCause{auditdrain.SealHour, auditdrain.SealLate} {
+		end := at(time.Duration(i+1) * time.Hour)
+		for _, o := range d.Deliver(2) {
+			touch(o.Key, end.Add(5*time.Minute))
+		}
+		d.Next.OpenSince = uint64(end.Add(-time.Second).UnixMilli())
+		d.Seal(cause, end)
+	}
+	o := options(dir, at(2*time.Hour+10*time.Minute))
+	o.Places[0] = verify.Dir{Path: dir, TrustTimes: true}
+	underway := manifesttest.New(t, dir, "drn_x")
+	underway.Next.Sequence = manifest.Range{From: 9, To: 9}
+	key := underway.Deliver(1)[0].Key
+	touch(key, at(2*time.Hour+6*time.Minute))
+	if r := run(t, o); !r.Verified || r.Read != 4 || r.Pending != 1 {
+		t.Errorf("%d read, %d pending, %v", r.Read, r.Pending, r.Findings)
+	}
+	d.Next.Uncertain = []string{key, "schema=audit_log/never.json"}
+	d.Seal(auditdrain.SealDeleted, at(2*time.Hour+7*time.Minute))
+	if r := run(t, o); !r.Verified || r.Read != 4 || r.Pending != 0 || r.Chains[0].Uncertain != 2 {
+		t.Errorf("deleted: %d read, %d pending, %v", r.Read, r.Pending, r.Findings)
+	}
+	added := underway.Deliver(1)[0].Key
+	touch(added, at(2*time.Hour+8*time.Minute))
+	if diff := cmp.Diff([]string{"unexpected 0 " + added}, found(run(t, o))); diff != "" {
+		t.Errorf("added after the end: %s", diff)
+	}
+}
+
+// TestDrainsInOnePlace has two drains of a team that write the same objects, one of
+// which was deleted, and tells of each what is wrong with it.
+func TestDrainsInOnePlace(t *testing.T) {
+	dir := t.TempDir()
+	one, two := manifesttest.New(t, dir, drainID), manifesttest.New(t, dir, "drn_2")
+	one.Hour(3)
+	two.Next.Sequence = manifest.Range{From: 2, To: 2} // when it was made
+	two.Hour(0)
+	two.Next.Sequence.To = 4
+	two.List(one.Put(2), one.Put(3)) // were there already
+	two.Seal(auditdrain.SealDeleted, at(100*time.Minute))
+	one.Hour(1)
+	o := options(dir, at(2*time.Hour))
+	if r := run(t, o); !r.Verified || r.Read != 6 || len(r.Chains) != 2 {
+		t.Errorf("%d read, %v", r.Read, r.Findings)
+	}
+	shared := one.Put(2).Key
+	if err := os.Remove(filepath.Join(dir, filepath.FromSlash(shared))); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"missing 1 " + shared, "missing 2 " + shared}, found(run(t, o))); diff != "" {
+		t.Error(diff)
+	}
+	o.Drains = []string{"drn_2"}
+	if diff := cmp.Diff([]string{"missing 2 " + shared}, found(run(t, o))); diff != "" {
+		t.Error(diff)
 	}
 }
 
@@ -377,6 +446,19 @@ func TestBrokenByTheOperator(t *testing.T) {
 			d.Seal(auditdrain.SealDeleted, at(2*time.Hour))
 			d.Hour(1)
 		}, "follows the last one, which was made when the drain was deleted"},
+		{"moved elsewhere than it says", func(d *manifesttest.Drain) {
+			d.Move(d.Dir, "s3://acme-audit-archive/b", at(2*time.Hour))
+			d.Next.Endpoint = "s3://acme-audit-archive/c"
+			d.Hour(1)
+		}, "in s3://acme-audit-archive/c, but the one before says that the drain moved to s3://acme-audit-archive/b"},
+		{"moved without saying so", func(d *manifesttest.Drain) {
+			d.Next.Endpoint = "s3://acme-audit-archive/c"
+			d.Hour(1)
+		}, `but it says that the drain moved from ""`},
+		{"moved from nowhere", func(d *manifesttest.Drain) {
+			d.Next.MovedFrom = "s3://acme-audit-archive/c"
+			d.Hour(1)
+		}, `but it says that the drain moved from "s3://acme-audit-archive/c"`},
 		{"another team", func(d *manifesttest.Drain) {
 			d.Next.TeamID = "team_other"
 			d.Hour(1)
