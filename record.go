@@ -32,6 +32,23 @@ type DrainRecord struct {
 	Steps    []SeriesStep
 }
 
+// ChainRecord is the chain of a drain, which may be deleted, with the seals that
+// have not been written, by number.
+type ChainRecord struct {
+	Chain Chain
+	Seals []Seal
+}
+
+// Needs is the number of the first event that manifests to come are made from; the
+// greatest number if there is none.
+func (r ChainRecord) Needs() uint64 {
+	needs := r.Chain.Needs()
+	for _, s := range r.Seals {
+		needs = min(needs, s.Needs())
+	}
+	return needs
+}
+
 // SeriesStep is what a drain did in one step of a span, as Series makes a Point
 // of it.
 type SeriesStep struct {
