@@ -25,12 +25,12 @@ type DrainInput struct {
 }
 
 // DrainPatch is the body of PATCH /v1/drains/{id}: what is absent stays as it
-// is. Delivery is replaced as a whole.
+// is. Delivery is replaced as a whole, but for what DeliveryPatch says.
 type DrainPatch struct {
 	Name     *string                  `json:"name,omitempty"`
 	Projects *string                  `json:"projects,omitempty"`
 	Schemas  map[string]SchemaVersion `json:"schemas,omitempty"`
-	Delivery *Delivery                `json:"delivery,omitempty"`
+	Delivery *DeliveryPatch           `json:"delivery,omitempty"`
 	Source   *Source                  `json:"source,omitempty"`
 	Status   *DrainStatus             `json:"status,omitempty"` // enabled or disabled
 	// ResumeFrom, with Status enabled for a drain that is disabled, may be
@@ -42,6 +42,30 @@ type DrainPatch struct {
 	Filter     json.RawMessage `json:"filter,omitempty"`
 	Sampling   json.RawMessage `json:"sampling,omitempty"`
 	Transforms json.RawMessage `json:"transforms,omitempty"`
+}
+
+// DeliveryPatch is the delivery of a DrainPatch. It replaces the drain's as a whole,
+// but for Integrity, which stays if it is absent: a client that does not know of it
+// must not end a drain's account by changing something else. Integrity may also be
+// there alone, and then nothing else changes.
+type DeliveryPatch struct {
+	*Delivery       // its own Integrity is not part of the patch
+	Integrity *bool `json:"integrity,omitempty"`
+}
+
+// Apply returns what d is after the patch.
+func (p DeliveryPatch) Apply(d Delivery) Delivery {
+	integrity := d.Integrity
+	switch {
+	case p.Delivery != nil:
+		d = p.Delivery.WithDefaults()
+	case p.Integrity == nil: // {} is a delivery that has nothing it needs
+		d = Delivery{}.WithDefaults()
+	}
+	if d.Integrity = integrity; p.Integrity != nil {
+		d.Integrity = *p.Integrity
+	}
+	return d
 }
 
 // DrainList is the answer of GET /v1/drains.

@@ -176,7 +176,7 @@ it and writes it: of two updates at the same time, one can undo the other.`,
 						return auditdrain.Drain{}, err
 					}
 					f.applyTo(&drain.Delivery, changed)
-					patch.Delivery = &drain.Delivery
+					patch.Delivery = &auditdrain.DeliveryPatch{Delivery: &drain.Delivery}
 				}
 				return api.UpdateDrain(ctx, conn.team, args[0], patch)
 			}, printDrain)

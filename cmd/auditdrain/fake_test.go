@@ -187,7 +187,7 @@ func (f *fakeService) patchDrain(w http.ResponseWriter, r *http.Request, i int) 
 		d.Name = *patch.Name
 	}
 	if patch.Delivery != nil {
-		d.Delivery = *patch.Delivery
+		d.Delivery = patch.Delivery.Apply(d.Delivery)
 	}
 	if patch.Status != nil {
 		d.Status = *patch.Status

@@ -59,6 +59,7 @@ func deliveryChanges(b, a auditdrain.Delivery) []auditdrain.ActivityChange {
 	cs.add("delivery.region", b.Region, a.Region)
 	cs.add("delivery.serverSideEncryption", b.ServerSideEncryption, a.ServerSideEncryption)
 	cs.add("delivery.objectAcl", b.ObjectACL, a.ObjectACL)
+	cs.add("delivery.integrity", strconv.FormatBool(b.Integrity), strconv.FormatBool(a.Integrity))
 	return cs
 }
 

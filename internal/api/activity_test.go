@@ -230,12 +230,17 @@ func TestDrainChangesKnowEveryField(t *testing.T) {
 	v := reflect.ValueOf(&after.Delivery).Elem()
 	for i := range v.NumField() {
 		name := jsonName(v.Type().Field(i))
-		if v.Field(i).Kind() == reflect.String {
-			v.Field(i).SetString("x")
-			want = append(want, "delivery."+name)
-		} else if !slices.Contains(ofOtherTypes, name) {
-			t.Errorf("delivery.%s is not recorded", name)
+		switch f := v.Field(i); {
+		case slices.Contains(ofOtherTypes, name):
+			continue
+		case f.Kind() == reflect.String:
+			f.SetString("x")
+		case f.Kind() == reflect.Bool:
+			f.SetBool(true)
+		default:
+			t.Errorf("delivery.%s is a %s: give it a value here", name, f.Kind())
 		}
+		want = append(want, "delivery."+name)
 	}
 	var got []string
 	for _, c := range drainChanges(auditdrain.Drain{}, after) {

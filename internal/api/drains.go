@@ -244,7 +244,7 @@ func (s *Server) patch(d *auditdrain.Drain, in auditdrain.DrainPatch, by auditdr
 		d.Name = *in.Name
 	}
 	if in.Delivery != nil {
-		d.Delivery = in.Delivery.WithDefaults()
+		d.Delivery = in.Delivery.Apply(d.Delivery)
 	}
 	if in.Name != nil || in.Delivery != nil { // whatever a drain is, it can be paused
 		problems := d.Validate(s.PartitionOf)

@@ -68,7 +68,7 @@ func (s *Server) routes() []route {
 			summary: "Show a drain.",
 			out:     auditdrain.Drain{}, handle: s.getDrain},
 		{method: "PATCH", path: "/v1/drains/{id}", team: optionalTeam, roles: owners,
-			summary: `Change a drain; what is absent stays. status "disabled" pauses it, "enabled" resumes where it stopped, or, with resumeFrom "now", gives up what it has not delivered, on record (givenUp).`,
+			summary: `Change a drain; what is absent stays. A delivery replaces the one that is there, but for integrity, which stays if it is absent, and may be sent alone. status "disabled" pauses it, "enabled" resumes where it stopped, or, with resumeFrom "now", gives up what it has not delivered, on record (givenUp).`,
 			in:      auditdrain.DrainPatch{}, out: auditdrain.Drain{}, handle: s.updateDrain},
 		{method: "DELETE", path: "/v1/drains/{id}", team: optionalTeam, roles: owners,
 			summary: "Delete a drain. Objects already written stay.",

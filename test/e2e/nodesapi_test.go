@@ -46,7 +46,7 @@ func TestAnyNode(t *testing.T) {
 	for i, d := range tm.drains {
 		g := tm.targets[i]
 		g.prefix += "/changed"
-		changed, err := api.UpdateDrain(t.Context(), tm.team, d.ID, auditdrain.DrainPatch{Delivery: g.delivery()})
+		changed, err := api.UpdateDrain(t.Context(), tm.team, d.ID, auditdrain.DrainPatch{Delivery: &auditdrain.DeliveryPatch{Delivery: g.delivery()}})
 		must(t, err)
 		seen, err := other.GetDrain(t.Context(), tm.team, d.ID)
 		must(t, err)
