@@ -5,9 +5,9 @@
 //
 //   - What a method has confirmed is on disk: it survives the process being
 //     killed and the machine losing power. The exceptions say so:
-//     SaveProgress, AddTallies and Retain may be undone by a crash, always to an earlier
-//     state of theirs and never by themselves alone: the log on disk is a
-//     prefix of what was written.
+//     SaveProgress, AddTallies, SealFailed, SealAnchored and Retain may be undone
+//     by a crash, always to an earlier state of theirs and never by themselves
+//     alone: the log on disk is a prefix of what was written.
 //   - A batch of events is stored whole or not at all, whatever happens.
 //   - A team's sequence numbers start at 1, have no gaps, are never used
 //     twice, and Read never shows an event that a crash could still take back.
@@ -74,6 +74,8 @@
 //	x/DRAIN/FROM (8) TO (8)    a skip, as JSON
 //	y/DRAIN                    the last replay that was ordered, as JSON
 //	w/DRAIN                    what the operator has been told of it, as JSON; see Notified
+//	o/DRAIN                    its chain, as JSON; goes after the drain, once all of it is written
+//	m/DRAIN/NUMBER (8 bytes)   a seal whose manifest is not written yet, as JSON
 //	s/TEAM                     the team's last sequence number, 8 bytes;
 //	                           when that event was accepted, 8 bytes, Unix µs;
 //	                           the bytes of all its bodies up to that, 8 bytes

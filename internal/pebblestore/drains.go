@@ -88,10 +88,16 @@ func (e *engine) loadDrains() error {
 
 // teamDrains are the drains of a team that has some.
 type teamDrains struct {
-	text     string // see teamText
-	hideIP   bool   // auditdrain.Team.HideIPAddresses
-	sequence *sequence
-	drains   []*drainPos
+	text      string // see teamText
+	hideIP    bool   // auditdrain.Team.HideIPAddresses
+	ipChanged bool   // that ever was
+	sequence  *sequence
+	drains    []*drainPos
+}
+
+// take notes what the team is.
+func (d *teamDrains) take(t auditdrain.Team) {
+	d.text, d.hideIP, d.ipChanged = teamText(t), t.HideIPAddresses, t.HideIPAddressesChangedAt != 0
 }
 
 // teamOf returns what there is of a team's drains, for addDrain.
@@ -107,7 +113,9 @@ func (e *engine) teamOf(id string) (*teamDrains, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &teamDrains{text: teamText(t), hideIP: t.HideIPAddresses, sequence: q}, nil
+	team := &teamDrains{sequence: q}
+	team.take(t)
+	return team, nil
 }
 
 func (e *engine) addDrain(team *teamDrains, p *drainPos) {
@@ -161,6 +169,11 @@ func (s *Store) CreateDrain(ctx context.Context, d auditdrain.Drain, startFrom i
 		}
 		if e.drains[d.ID] != nil {
 			return auditdrain.Errorf(auditdrain.CodeConflict, "drain %q exists already", d.ID)
+		}
+		if v, err := e.get(key(chainPrefix, d.ID)); err != nil {
+			return err
+		} else if v != nil {
+			return auditdrain.Errorf(auditdrain.CodeConflict, "drain %q was deleted, and its last manifest is not written yet", d.ID)
 		}
 		if n := len(e.drainsOf(d.TeamID)); n >= auditdrain.MaxDrainsPerTeam {
 			return auditdrain.Errorf(auditdrain.CodeConflict, "the team has %d drains, which is the limit: delete one first", n)
@@ -305,8 +318,9 @@ func (s *Store) UpdateDrain(ctx context.Context, teamID, id string, update func(
 }
 
 // DeleteDrain removes a drain of the team, or of any team if teamID is empty,
-// with all that was kept of its delivery. It is durable when DeleteDrain
-// returns nil. A drain that does not exist is CodeNotFound.
+// with all that was kept of its delivery. What its manifests do not account for yet
+// is sealed in the same commit, and its chain stays until they are written. It is
+// durable when DeleteDrain returns nil. A drain that does not exist is CodeNotFound.
 func (s *Store) DeleteDrain(ctx context.Context, teamID, id string, act *auditdrain.Activity) error {
 	return s.run(ctx, "delete drain", func(e *engine) error {
 		e.catalog.Lock()
@@ -327,10 +341,22 @@ func (s *Store) DeleteDrain(ctx context.Context, teamID, id string, act *auditdr
 				return err
 			}
 		}
+		r, err := e.stageSeal(b, p, auditdrain.SealRequest{Cause: auditdrain.SealDeleted, At: e.now().UnixMilli()}, act)
+		if err != nil {
+			return err
+		}
+		if r.Chain.Ended() {
+			if err := b.Delete(key(chainPrefix, id), nil); err != nil {
+				return err
+			}
+		}
 		if err := e.commitWith(b, act); err != nil {
 			return err
 		}
 		e.removeDrain(p)
+		if r.Chain.DrainID != "" {
+			e.noteChain(r)
+		}
 		return nil
 	})
 }

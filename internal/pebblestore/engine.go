@@ -42,6 +42,7 @@ type engine struct {
 	looked sync.Map
 
 	saving sync.Mutex
+	needed map[string]map[string]uint64 // by team and drain: the first event that its chain needs; see seals.go
 
 	// tallying is held while AddTallies reads and replaces.
 	tallying sync.Mutex
@@ -66,6 +67,7 @@ func (s *Store) startEngine() (e *engine, opened <-chan error) {
 		drains:     map[string]*drainPos{},
 		teamDrains: map[string]*teamDrains{},
 		recorded:   s.recorded,
+		needed:     map[string]map[string]uint64{},
 		pending:    map[pendingKey][]byte{},
 		tails:      tails{most: max(s.opts.TailBytes, 0)},
 		seqs:       map[string]*sequence{},
@@ -145,7 +147,7 @@ func (e *engine) load(readOnly bool) error {
 	case string(version) != format:
 		return fmt.Errorf("it was written by a newer version of auditdrain (layout %q; this version knows %q)", version, format)
 	}
-	return errors.Join(e.loadDrains(), e.loadActivities())
+	return errors.Join(e.loadDrains(), e.loadChains(), e.loadActivities())
 }
 
 func (e *engine) checkEmpty() error {

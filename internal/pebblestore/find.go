@@ -51,7 +51,7 @@ func searchText(parts ...string) string { return strings.ToLower(strings.Join(pa
 // drains' Instructions. engine.catalog must be held for writing.
 func (e *engine) noteTeam(t auditdrain.Team) {
 	if team := e.teamDrains[t.ID]; team != nil {
-		team.text, team.hideIP = teamText(t), t.HideIPAddresses
+		team.take(t)
 	}
 }
 

@@ -29,6 +29,8 @@ const (
 	seriesPrefix       = "h/"
 	replayPrefix       = "y/"
 	notifiedPrefix     = "w/"
+	chainPrefix        = "o/"
+	sealPrefix         = "m/"
 	sequencePrefix     = "s/"
 	eventPrefix        = "e/"
 	indexPrefix        = "i/"

@@ -13,7 +13,8 @@ import (
 // Retain removes the events that every drain of their team, enabled or not,
 // has delivered at least keep ago, and at most about a thirty-second part of
 // keep later than that; of a team without drains, those accepted so long ago.
-// What a running replay has still to read stays. It counts from the first call
+// What a running replay has still to read stays, and what manifests are still to
+// be made from, also those of deleted drains. It counts from the first call
 // that finds an event delivered, so it is to be called often. It returns how
 // many events it has removed, also with an error. Their IDs may be used again,
 // their sequence numbers are not.
@@ -184,6 +185,9 @@ func (e *engine) doneBy(teamID string, q *sequence) uint64 {
 	defer e.saving.Unlock()
 	for _, p := range e.drainsOf(teamID) {
 		done = min(done, p.done())
+	}
+	for _, first := range e.needed[teamID] {
+		done = min(done, first-1)
 	}
 	return done
 }
