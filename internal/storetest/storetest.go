@@ -25,6 +25,7 @@ type Store interface {
 	Drains
 	Delivery
 	Instructions
+	Seals
 	Series
 	Notices
 	Check(ctx context.Context) error
@@ -104,6 +105,17 @@ type Instructions interface {
 	CancelReplay(ctx context.Context, drainID string, act *auditdrain.Activity) (auditdrain.ReplayOrder, error)
 }
 
+// Seals is what is tested of the accounts that manifests are made from.
+type Seals interface {
+	Seal(ctx context.Context, drainID string, req auditdrain.SealRequest) (auditdrain.Chain, error)
+	Seals(ctx context.Context, drainID string) ([]auditdrain.Seal, error)
+	Chain(ctx context.Context, drainID string) (auditdrain.Chain, error)
+	Chains(ctx context.Context) ([]auditdrain.Chain, error)
+	SealWritten(ctx context.Context, drainID string, number uint64, head string, at int64) error
+	SealFailed(ctx context.Context, drainID, message string, at int64) error
+	SealAnchored(ctx context.Context, drainID string, number uint64) error
+}
+
 // Series is what is tested of what drains did over time.
 type Series interface {
 	AddTallies(ctx context.Context, at time.Time, tallies []auditdrain.Tally) error
@@ -168,6 +180,11 @@ func Run(t *testing.T, newPlace func(t *testing.T) Place) {
 		{"skip an event", testSkipEvent},
 		{"skip a backlog", testSkipBacklog},
 		{"replay", testReplay},
+		{"seal", testSeal},
+		{"written seals", testSealWritten},
+		{"what seals say", testSealFacts},
+		{"seal of a deleted drain", testSealDeleted},
+		{"seals at once", testSealsConcurrent},
 		{"series", testSeries},
 		{"series in rings", testSeriesRings},
 		{"series of a drain that goes", testSeriesGone},
@@ -176,6 +193,7 @@ func Run(t *testing.T, newPlace func(t *testing.T) Place) {
 		{"retain for a time", testRetainTime},
 		{"retain what drains need", testRetainCursors},
 		{"retain what replays need", testRetainReplay},
+		{"retain what manifests need", testRetainSeals},
 		{"IDs of removed events", testRemovedIDs},
 		{"retain while appending", testRetainConcurrent},
 		{"check and close", testClose},
