@@ -121,7 +121,7 @@ func loopback(a net.Addr) bool {
 	return ip != nil && ip.IsLoopback()
 }
 
-// Handler returns the handler for both services, for callers with a server of
+// Handler returns the handler for all services, for callers with a server of
 // their own, such as one with TLS. Requests that arrive on any address but
 // loopback get 403.
 func (s *Sim) Handler() http.Handler { return http.HandlerFunc(s.serveHTTP) }
@@ -181,7 +181,7 @@ type call struct {
 	info FaultRequest
 
 	s3    s3Target // for S3
-	form  formRead // for STS
+	form  formRead // for STS and KMS
 	who   caller   // set once the request is authenticated
 	scope scope    // of the credential, likewise
 }
@@ -189,7 +189,10 @@ type call struct {
 func newCall(s *Sim, r *http.Request) *call {
 	c := &call{sim: s, req: r, now: s.clock()}
 	c.info.Header = r.Header
-	if isSTS(r) {
+	if op, ok := kmsOperation(r); ok {
+		c.info.Service, c.info.Op = "kms", op
+		c.form.body, c.form.err = readBody(r, maxForm)
+	} else if isSTS(r) {
 		c.info.Service = "sts"
 		c.form = readForm(r)
 		c.info.Op = c.form.values.Get("Action")
@@ -203,8 +206,11 @@ func newCall(s *Sim, r *http.Request) *call {
 }
 
 func (c *call) do() (reply, error) {
-	if c.info.Service == "sts" {
+	switch c.info.Service {
+	case "sts":
 		return c.doSTS()
+	case "kms":
+		return c.doKMS()
 	}
 	return c.doS3()
 }

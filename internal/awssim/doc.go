@@ -16,9 +16,10 @@
 //   - what is not simulated is refused with 501 NotImplemented that says so,
 //     never ignored.
 //
-// The operations are sts:AssumeRole and sts:GetCallerIdentity; in S3
+// The operations are sts:AssumeRole and sts:GetCallerIdentity; kms:GetPublicKey
+// and kms:Sign of Ed25519 keys; in S3
 // CreateBucket, HeadBucket, DeleteBucket, ListObjectsV2, PutObject, GetObject,
-// HeadObject and DeleteObject. One Handler serves both services, in virtual-hosted form
+// HeadObject and DeleteObject. One Handler serves all services, S3 in virtual-hosted form
 // (bucket.s3.region.amazonaws.com, bucket.localhost) and path style.
 //
 // Objects outlive the process: a Sim on the same directory sees them once their

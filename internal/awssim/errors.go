@@ -105,6 +105,9 @@ func (c *call) refuse(e *Error) reply {
 	for k, v := range e.Header {
 		h[k] = v
 	}
+	if c.info.Service == "kms" {
+		return kmsRefusal(e, h)
+	}
 	rep := reply{status: e.Status, code: e.Code, header: h}
 	var b bytes.Buffer
 	if c.info.Service == "sts" {
@@ -161,7 +164,7 @@ func escapeText(s string) string {
 func (c *call) answerHeader() http.Header {
 	h := make(http.Header, 8)
 	h.Set("Date", c.now.UTC().Format(http.TimeFormat))
-	if c.info.Service == "sts" {
+	if c.info.Service != "s3" {
 		h["X-Amzn-Requestid"] = []string{newUUID()}
 	} else {
 		h["Server"] = []string{"AmazonS3"}

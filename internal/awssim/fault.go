@@ -16,7 +16,7 @@ import (
 // FaultRequest is what a fault function can tell requests apart by. It has
 // been read from the request, but nothing of it has been verified yet.
 type FaultRequest struct {
-	Service string // "s3" or "sts"
+	Service string // "s3", "sts" or "kms"
 	Op      string // "PutObject", "AssumeRole", …; "" if there is no such operation
 	Bucket  string
 	Key     string

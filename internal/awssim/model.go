@@ -1,6 +1,7 @@
 package awssim
 
 import (
+	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/base32"
 	"fmt"
@@ -61,6 +62,9 @@ type Key struct {
 	ARN    string // arn:aws:kms:us-east-1:111122223333:key/…
 	Policy *iam.Policy
 	State  KeyState
+	// Private makes it an Ed25519 key for signing; without it, it is a symmetric
+	// key for encryption.
+	Private ed25519.PrivateKey
 }
 
 // Encryption is a bucket's default encryption. The zero Encryption is SSE-S3.

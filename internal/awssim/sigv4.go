@@ -362,8 +362,9 @@ func (c *call) authenticateS3(region string) error {
 	return nil
 }
 
-// authenticateSTS does the same for STS, which words it differently.
-func (c *call) authenticateSTS() error {
+// authenticateRPC does the same for STS and KMS, which word it differently. The
+// codes are STS's.
+func (c *call) authenticateRPC() error {
 	r := c.req
 	header := r.Header.Get("Authorization")
 	if !strings.HasPrefix(header, sigAlgorithm+" ") {
@@ -385,12 +386,12 @@ func (c *call) authenticateSTS() error {
 		return noMatch("Signature not yet current: " + a.date + " is still later than " + late.UTC().Format(sigTime) + " (" + now + " + 15 min.)")
 	}
 	who, creds, known := c.sim.secretFor(a.accessKey, a.scope.region)
-	region, _ := stsRegion(hostname(r))
+	region, _ := hostRegion(c.info.Service, hostname(r))
 	switch {
 	case a.scope.terminal != sigTerminal:
 		return noMatch("Credential should be scoped with a valid terminator: '" + sigTerminal + "', not '" + a.scope.terminal + "'. ")
-	case a.scope.service != "sts":
-		return noMatch("Credential should be scoped to correct service: 'sts'. ")
+	case a.scope.service != c.info.Service:
+		return noMatch("Credential should be scoped to correct service: '" + c.info.Service + "'. ")
 	case region != "" && a.scope.region != region:
 		return noMatch("Credential should be scoped to a valid region. ")
 	case a.scope.date != a.date[:8]:

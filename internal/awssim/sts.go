@@ -29,7 +29,7 @@ const (
 )
 
 // formRead is STS's request: parameters from body and query, and the body for
-// its signature.
+// its signature. KMS's has a body only.
 type formRead struct {
 	body   []byte
 	values url.Values
@@ -48,15 +48,15 @@ func readForm(r *http.Request) formRead {
 	return formRead{body: body, values: values, err: err}
 }
 
-// stsRegion returns the region of STS's host name, and whether it is the
-// global endpoint, which answers for us-east-1. Any other host, such as
+// hostRegion returns the region of the host name of STS or KMS, and whether it is
+// STS's global endpoint, which answers for us-east-1. Any other host, such as
 // localhost, answers for all regions.
-func stsRegion(host string) (region string, global bool) {
+func hostRegion(service, host string) (region string, global bool) {
 	if host == "sts.amazonaws.com" {
 		return "us-east-1", true
 	}
 	labels := strings.Split(host, ".")
-	if len(labels) > 3 && (labels[0] == "sts" || labels[0] == "sts-fips") && regionRE.MatchString(labels[1]) {
+	if len(labels) > 3 && (labels[0] == service || labels[0] == service+"-fips") && regionRE.MatchString(labels[1]) {
 		return labels[1], false
 	}
 	return "", false
@@ -69,7 +69,7 @@ func (c *call) doSTS() (reply, error) {
 	case c.form.err != nil:
 		return reply{}, refusal(http.StatusBadRequest, "MalformedInput", "The request body is not a form: "+c.form.err.Error())
 	}
-	if err := c.authenticateSTS(); err != nil {
+	if err := c.authenticateRPC(); err != nil {
 		return reply{}, err
 	}
 	version := c.form.values.Get("Version")
@@ -223,7 +223,7 @@ func (c *call) assumeRole() (reply, error) {
 	case life > cmp.Or(role.MaxSession, defaultSession):
 		return reply{}, validationError("The requested DurationSeconds exceeds the MaxSessionDuration set for this role.")
 	}
-	_, global := stsRegion(hostname(c.req))
+	_, global := hostRegion("sts", hostname(c.req))
 	creds := c.sim.issue(session{roleARN: roleARN, name: name, policy: policy, issued: c.now, global: global}, c.now.Add(life))
 	result := []Element{
 		{"AssumedRoleUser/AssumedRoleId", uniqueID("AROA", roleARN) + ":" + name},
