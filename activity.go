@@ -55,6 +55,7 @@ const (
 	ActionTokenCreated      = "token-created"
 	ActionTokenRevoked      = "token-revoked"
 	ActionPortalLinkCreated = "portal-link-created"
+	ActionSigningKeyCreated = "signing-key-created"
 	ActionLoggedIn          = "logged-in"
 	ActionLoggedOut         = "logged-out"
 )

@@ -8,6 +8,7 @@ import (
 	"github.com/auditdrain/auditdrain/internal/notify"
 	"github.com/auditdrain/auditdrain/internal/pgstore"
 	"github.com/auditdrain/auditdrain/internal/series"
+	"github.com/auditdrain/auditdrain/internal/signing"
 	"github.com/auditdrain/auditdrain/internal/web"
 )
 
@@ -32,6 +33,7 @@ var _ interface {
 	ingest.Store
 	notify.Store
 	series.Store
+	signing.Store
 	web.LinkStore
 	web.SessionStore
 } = (*pgstore.Store)(nil)

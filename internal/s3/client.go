@@ -1,6 +1,6 @@
 // Package s3 writes audit events to customers' S3 buckets, through sessions
 // of the customers' own roles. It is the only package that imports the AWS
-// SDK.
+// SDK, but for KMS's in package signing.
 //
 // It guarantees that the same event of the same drain is always written as
 // the same bytes under the same key, only if nothing is there yet
