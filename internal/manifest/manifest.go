@@ -155,7 +155,7 @@ type Field struct {
 	To    string `json:"to"`
 }
 
-// listing is a part's bytes.
+// listing is what a part says. Builder writes it.
 type listing struct {
 	DrainID string   `json:"drainId"`
 	Format  string   `json:"format"`
@@ -208,15 +208,6 @@ func Parse(b []byte) (Manifest, error) {
 		return Manifest{}, fmt.Errorf("format %q is not known here: only %q is", m.Format, Format)
 	}
 	return m, m.check()
-}
-
-// EncodePart returns the bytes of a manifest's part, counted from 1.
-func EncodePart(drainID string, number uint64, part int, objects []Object) ([]byte, error) {
-	l := listing{DrainID: drainID, Format: PartFormat, Number: number, Objects: objects, Part: uint64(part)}
-	if len(objects) == 0 || len(objects) > MaxPartObjects {
-		return nil, fmt.Errorf("part %d of manifest %d of %s: %d objects: use 1 to %d", part, number, drainID, len(objects), MaxPartObjects)
-	}
-	return canonical(l)
 }
 
 // ParsePart reads the bytes of m's part, counted from 1, and refuses those that

@@ -120,56 +120,6 @@ func TestOneFormOnly(t *testing.T) {
 	}
 }
 
-func TestParts(t *testing.T) {
-	build := func(n int) (map[string][]byte, []byte, Head) {
-		m := Manifest{DrainID: "drn_1", Number: 1, Cause: auditdrain.SealHour, Sequence: Range{1, uint64(n) + 1}}
-		parts := map[string][]byte{}
-		b := NewBuilder(m, func(key string, body []byte) error { parts[key] = body; return nil })
-		for i := range n {
-			if err := b.Add(Object{Key: fmt.Sprintf("%s%d", DataRoot, i), SHA256: Sum(nil), Size: 7}); err != nil {
-				t.Fatal(err)
-			}
-		}
-		body, head, err := b.Close()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return parts, body, head
-	}
-	for n, want := range map[int]int{0: 0, 1: 1, MaxPartObjects + 1: 2} {
-		parts, body, head := build(n)
-		again, bodyAgain, headAgain := build(n)
-		if !cmp.Equal(parts, again) || !bytes.Equal(body, bodyAgain) || head != headAgain || head.SHA256 != Sum(body) {
-			t.Errorf("%d objects: not the same bytes twice", n)
-		}
-		m, err := Parse(body)
-		if err != nil || len(m.Parts) != want || m.Count != uint64(n) || m.Bytes != 7*uint64(n) {
-			t.Fatalf("%d objects: %v, %+v", n, err, m)
-		}
-		at := 0
-		for i := range m.Parts {
-			objects, err := m.ParsePart(i+1, parts[PartKey("drn_1", 1, i+1)])
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, o := range objects {
-				if o.Key != fmt.Sprintf("%s%d", DataRoot, at) {
-					t.Fatalf("object %d is %s", at, o.Key)
-				}
-				at++
-			}
-		}
-		if at != n {
-			t.Errorf("%d objects are listed, want %d", at, n)
-		}
-		if n > MaxPartObjects {
-			if _, err := m.ParsePart(1, parts[PartKey("drn_1", 1, 2)]); err == nil {
-				t.Error("a part was taken for another")
-			}
-		}
-	}
-}
-
 func TestKeysOfObjects(t *testing.T) {
 	keys := []string{
 		Key("drn_1", 9), PartKey("drn_1", 9, 1), PartKey("drn_1", 9, 10), SignatureKey("drn_1", 9), Key("drn_1", 10),

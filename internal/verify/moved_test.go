@@ -146,27 +146,37 @@ func TestMovedWhileOff(t *testing.T) {
 	d.Next.Gaps = []manifest.Gap{{Reason: "integrity was off", Sequence: d.Next.Sequence, Delivered: d.Next.Delivered}}
 	d.Next.Gaps[0].Delivered.To = uint64(at(100 * time.Minute).UnixMilli())
 	d.Hour(1)
-	for _, places := range [][]verify.Place{{verify.Dir{Path: newer}}, {verify.Dir{Path: newer}, verify.Dir{Path: old}}} {
+	// Nothing is proved of what was written then, in either place.
+	for _, dir := range []string{old, newer} {
+		write(t, dir, "schema=audit_log/gap", at(95*time.Minute))
+	}
+	trusted := func(dir string) verify.Place { return verify.Dir{Path: dir, TrustTimes: true} }
+	for _, places := range [][]verify.Place{{trusted(newer)}, {trusted(newer), trusted(old)}} {
 		o := options(newer, at(2*time.Hour))
 		o.Places = places
-		if r := run(t, o); !r.Verified {
-			t.Errorf("%v: %v", places, r.Findings)
+		if r := run(t, o); !r.Verified || r.Before != uint64(len(places)) {
+			t.Errorf("%v: %d before, %v", places, r.Before, r.Findings)
 		}
+	}
+}
+
+// write writes a file as of then.
+func write(t *testing.T, dir, key string, then time.Time) {
+	t.Helper()
+	file := filepath.Join(dir, filepath.FromSlash(key))
+	if err := os.WriteFile(file, []byte(key), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chtimes(file, then, then); err != nil {
+		t.Fatal(err)
 	}
 }
 
 // TestOthersBeforeTheMove has objects in the new place that were there before.
 func TestOthersBeforeTheMove(t *testing.T) {
 	old, newer := moved(t)
-	for name, when := range map[string]time.Time{"before": at(30 * time.Minute), "after": at(3 * time.Hour)} {
-		file := filepath.Join(newer, manifest.DataRoot, name)
-		if err := os.WriteFile(file, []byte(name), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Chtimes(file, when, when); err != nil {
-			t.Fatal(err)
-		}
-	}
+	write(t, newer, "schema=audit_log/before", at(30*time.Minute))
+	write(t, newer, "schema=audit_log/after", at(3*time.Hour))
 	for _, places := range [][]verify.Place{
 		{verify.Dir{Path: newer, TrustTimes: true}}, {verify.Dir{Path: newer, TrustTimes: true}, verify.Dir{Path: old, TrustTimes: true}},
 	} {

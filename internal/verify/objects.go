@@ -241,7 +241,12 @@ func (r *run) covers(chains []*chain) []cover {
 				}
 			}
 			for _, g := range l.Gaps {
-				v.gaps = append(v.gaps, manifest.Range{From: g.Delivered.From - min(slack, g.Delivered.From), To: g.Delivered.To + slack})
+				gap := manifest.Range{From: g.Delivered.From - min(slack, g.Delivered.From), To: g.Delivered.To + slack}
+				v.gaps = append(v.gaps, gap)
+				if i > 0 && c.links[i-1].place != l.place { // moved in between
+					before := &covers[c.links[i-1].place]
+					before.gaps = append(before.gaps, gap)
+				}
 			}
 		}
 	}
