@@ -48,7 +48,8 @@ type FaultyPlace interface {
 // nothing; once the disk is mended it works again by itself, and after that, or
 // if it was killed, it is ended by a crash and opened again. Each time, what
 // was acknowledged is there, what was not is there entirely or not at all,
-// numbers have no gaps, cursors do not lead, sending again neither doubles nor
+// numbers have no gaps, cursors do not lead, a chain is there with its seals as
+// before or as after, sending again neither doubles nor
 // conflicts, and the store can be used.
 //
 // The faults are those that can happen to the engine: a database over a network
@@ -69,15 +70,20 @@ func RunFaults(t *testing.T, newPlace func(t *testing.T) FaultyPlace, faults ...
 }
 
 // faultSteps make a history that flushes and compacts a few times.
-const faultSteps = 30
+const faultSteps = 40
 
 // faultAt reports whether there is an nth write.
 func faultAt(t *testing.T, place FaultyPlace, fault Fault, nth int) bool {
 	h := newHistory(t, place, 1)
 	place.Arm(fault, nth, uint64(nth))
 	err := h.open()
+	chain := h.chainSteps()
 	for h.n < faultSteps && err == nil {
-		err = h.step()
+		if h.n < len(chain) {
+			err = h.stepBy(chain[h.n])
+		} else {
+			err = h.step()
+		}
 	}
 	tripped := place.Tripped()
 	if err != nil && !tripped {

@@ -77,9 +77,15 @@ func (h *history) setTime(t time.Time) {
 // operation is unknown; any other deviation ends the test.
 func (h *history) step() error {
 	h.Helper()
+	return h.stepBy(h.next)
+}
+
+// stepBy is step with what makes up the operation.
+func (h *history) stepBy(next func() *operation) error {
+	h.Helper()
 	h.n++
 	h.setTime(h.now.Add(time.Duration(h.rng.IntN(5e9)) - 5e8))
-	return h.do(h.next())
+	return h.do(next())
 }
 
 func (h *history) do(op *operation) error {
@@ -156,6 +162,10 @@ func (h *history) next() *operation {
 		return h.startReplay()
 	case p < 84:
 		return h.cancelReplay()
+	case p < 89:
+		return h.seal()
+	case p < 91 && len(h.model.chains) > 0:
+		return h.sealWritten()
 	default:
 		return h.saveProgress()
 	}
@@ -278,6 +288,7 @@ func (h *history) createDrain() *operation {
 func (h *history) updateDrain() *operation {
 	id, name := pick(h.rng, h.model.drains), fmt.Sprint("name ", h.n)
 	act, changes := h.act(h.model.drains[id].TeamID), []auditdrain.ActivityChange{{Field: "name", To: name}}
+	act.TargetID = id
 	return &operation{
 		name: "update " + id,
 		apply: func(m *model) any {
@@ -296,10 +307,17 @@ func (h *history) updateDrain() *operation {
 func (h *history) deleteDrain() *operation {
 	id := pick(h.rng, h.model.drains)
 	act := h.act(h.model.drains[id].TeamID)
+	act.TargetID = id
 	return &operation{
-		name:  "delete " + id,
-		apply: func(m *model) any { delete(m.drains, id); m.record(act); return nil },
-		call:  func() (any, error) { return nil, h.store.DeleteDrain(h.ctx, "", id, act) },
+		name: "delete " + id,
+		apply: func(m *model) any {
+			m.seal(id, auditdrain.SealRequest{Cause: auditdrain.SealDeleted, At: h.now.UnixMilli()}, act)
+			m.dropEnded(id)
+			delete(m.drains, id)
+			m.record(act)
+			return nil
+		},
+		call: func() (any, error) { return nil, h.store.DeleteDrain(h.ctx, "", id, act) },
 	}
 }
 
@@ -387,6 +405,7 @@ func (h *history) diff(m *model, crashed bool) error {
 	for _, d := range m.drains {
 		errs = append(errs, h.diffDelivery(m, d, crashed))
 	}
+	errs = append(errs, h.diffChains(m))
 	return errors.Join(errs...)
 }
 

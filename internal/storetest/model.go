@@ -19,6 +19,7 @@ type model struct {
 	tokens map[string]auditdrain.Token
 	links  map[string]modelLink
 	drains map[string]*modelDrain
+	chains map[string]auditdrain.ChainRecord // also of deleted drains
 	logs   map[string]*modelLog
 
 	signingKeys []auditdrain.SigningKey // in the order they were added
@@ -45,6 +46,7 @@ func newModel() *model {
 		tokens: map[string]auditdrain.Token{},
 		links:  map[string]modelLink{},
 		drains: map[string]*modelDrain{},
+		chains: map[string]auditdrain.ChainRecord{},
 		logs:   map[string]*modelLog{},
 	}
 }
@@ -153,7 +155,7 @@ func (m *model) record(act *auditdrain.Activity) {
 func (m *model) clone() *model {
 	c := newModel()
 	c.teams, c.tokens = maps.Clone(m.teams), maps.Clone(m.tokens)
-	c.links = maps.Clone(m.links)
+	c.links, c.chains = maps.Clone(m.links), maps.Clone(m.chains)
 	c.signingKeys = slices.Clone(m.signingKeys)
 	c.activities = slices.Clone(m.activities)
 	for id, d := range m.drains {

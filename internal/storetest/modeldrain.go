@@ -78,6 +78,11 @@ func (m *model) retain(now time.Time) map[string]uint64 {
 		for _, d := range m.teamDrains(team) {
 			done = min(done, d.done())
 		}
+		for _, r := range m.chains {
+			if r.Chain.TeamID == team {
+				done = min(done, r.Needs()-1)
+			}
+		}
 		at := now.Truncate(time.Microsecond)
 		if n := len(l.looks); n > 0 && l.looks[n-1].at.After(at) {
 			at = l.looks[n-1].at

@@ -246,6 +246,13 @@ func testSealFacts(f *fixture) {
 		f.Errorf("events under way (-want +got):\n%s", d)
 	}
 
+	// One that begins after IP addresses were hidden, and maybe written before.
+	f.reopen()
+	_, as2 := sealedDrain("d2", "a")
+	if c := f.seal("d2", auditdrain.SealRequest{As: &as2}); c.EitherTo != 12 {
+		f.Errorf("either up to %d, want 12", c.EitherTo)
+	}
+
 	// The replay, and how far it has come.
 	order, err := f.StartReplay(f.ctx, "d1", auditdrain.ReplayOrder{ID: "rpl_1", From: 0, To: f.time.UnixMilli()}, nil)
 	f.must(err)
@@ -264,8 +271,8 @@ func testSealFacts(f *fixture) {
 	_, as3 := sealedDrain("d3", "b")
 	all, err := f.Activities(f.ctx, auditdrain.ActivityQuery{Limit: 1})
 	f.must(err)
-	if c := f.seal("d3", auditdrain.SealRequest{As: &as3}); c.Activity != all[0].Number {
-		f.Errorf("activities up to %d are told of, want %d", c.Activity, all[0].Number)
+	if c := f.seal("d3", auditdrain.SealRequest{As: &as3}); c.Activity != all[0].Number || c.EitherTo != 0 {
+		f.Errorf("the beginning is %+v, want activities up to %d", c, all[0].Number)
 	}
 }
 
