@@ -5,9 +5,9 @@
 //
 //   - What a method has confirmed is committed, and can be seen by all nodes. It
 //     is as durable as the database makes a commit: for a failover that loses
-//     nothing it needs a synchronous standby. The exceptions say so: SaveProgress
-//     and AddTallies may be undone by a crash of the database, the last calls
-//     first.
+//     nothing it needs a synchronous standby. The exceptions say so: SaveProgress,
+//     AddTallies, SealFailed and SealAnchored may be undone by a crash of the
+//     database, the last calls first.
 //   - A batch of events is stored whole or not at all, whatever happens.
 //   - A team's sequence numbers start at 1, have no gaps and are never used
 //     twice; and a number that can be read has all lower ones before it, so that
@@ -34,13 +34,14 @@
 // # Locks
 //
 // The rows of sequences are what order rests on: Append, Retain, CreateDrain and
-// StartReplay hold those of their teams until they commit. All is READ
+// StartReplay hold those of their teams until they commit, as does a Seal that
+// may need events which were not needed before. All is READ
 // COMMITTED, where each statement sees what was committed when it began; so the
 // lock is one statement, and what decides by what is stored the next. They go
 // to the database together, with what follows, and cost one round trip.
 //
 // Whoever holds several rows takes them in this order, so that nobody waits in a
-// circle: sequences, drains, delivery, counters; of one table by name. A
+// circle: sequences, drains, delivery, chains, counters; of one table by name. A
 // transaction that the database breaks off nevertheless is begun again.
 //
 // A unique index on (team, ID) of events cannot exist: the unique indexes of a
@@ -67,12 +68,13 @@
 //	delivery                  cursor and state of each drain, with owner and epoch: written all the time
 //	attempts, series          rings: a slot is written again and again, nothing is deleted
 //	skips, replays, notified  what people have told a drain, and were told of it
+//	chains, seals             how far each drain's account is, and the manifests that are to be written
 //	sequences, delivered      each team's last number, what is gone, and since when events are delivered
 //	events                    one partition for each day (UTC) of acceptance, and one of leftovers
 //	days                      the partitions that there are
 //	nodes                     the processes that deliver, and when each was last heard of
 //	imports                   an embedded store that is being moved here; see Import
-//	needs (a view)            up to which number each drain needs no event any more
+//	needs (a view)            up to which number drains, and their manifests, need no event any more
 //
 // Events are removed by noting, in their team's sequence, up to which number
 // they are gone: that is exact, costs one row however many they are, and hides

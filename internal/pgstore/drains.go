@@ -13,7 +13,8 @@ import (
 // CreateDrain stores a drain together with its cursor, which is before the
 // first event that was accepted at startFrom (Unix ms) or later, or, if
 // startFrom is 0, after all that are stored. An unknown team is CodeNotFound; an
-// ID that exists, or one drain too many, CodeConflict.
+// ID that exists, or that a deleted drain's chain has, or one drain too many,
+// CodeConflict.
 func (s *Store) CreateDrain(ctx context.Context, d auditdrain.Drain, startFrom int64, act *auditdrain.Activity) error {
 	data, err := json.Marshal(d)
 	if err != nil {
@@ -50,7 +51,13 @@ ON CONFLICT DO NOTHING`, d.ID, d.TeamID, d.CreatedAt, disabled(d), drainText(d),
 		case n >= auditdrain.MaxDrainsPerTeam:
 			return auditdrain.Errorf(auditdrain.CodeConflict, "the team has %d drains, which is the limit: delete one first", n)
 		}
-		_, err = tx.Exec(ctx, `INSERT INTO delivery (drain_id, team_id, cursor) VALUES ($1, $2, $3)`, d.ID, d.TeamID, cursor)
+		// Numbers of manifests would come twice.
+		tag, err = tx.Exec(ctx, `
+INSERT INTO delivery (drain_id, team_id, cursor) SELECT $1, $2, $3
+WHERE NOT EXISTS (SELECT FROM chains WHERE drain_id = $1)`, d.ID, d.TeamID, cursor)
+		if err == nil && tag.RowsAffected() == 0 {
+			err = auditdrain.Errorf(auditdrain.CodeConflict, "drain %q was deleted, and its last manifest is not written yet", d.ID)
+		}
 		return err
 	})
 }
@@ -113,16 +120,21 @@ func (s *Store) UpdateDrain(ctx context.Context, teamID, id string, update func(
 }
 
 // DeleteDrain removes a drain of the team, or of any team if teamID is empty,
-// with all that was kept of its delivery. A drain that does not exist is
-// CodeNotFound.
+// with all that was kept of its delivery. If it has a chain, that is sealed for
+// the last time with it, and stays with its seals until SealWritten has had them
+// all. A drain that does not exist is CodeNotFound.
 func (s *Store) DeleteDrain(ctx context.Context, teamID, id string, act *auditdrain.Activity) error {
-	return s.change(ctx, "delete drain", act, func(ctx context.Context, tx pgx.Tx) error {
+	var recorded bool
+	err := s.tx(ctx, "delete drain", func(ctx context.Context, tx pgx.Tx) error {
 		tag, err := tx.Exec(ctx, `DELETE FROM drains WHERE id = $1 AND ($2 = '' OR team_id = $2)`, name(id), name(teamID))
 		if err != nil {
 			return err
 		}
 		if tag.RowsAffected() == 0 {
 			return noDrain(id)
+		}
+		if recorded, err = s.sealDeleted(ctx, tx, id, act); err != nil {
+			return err
 		}
 		// What others write of the drain they write with one of these two rows in
 		// hand: it is here, or never will be.
@@ -132,6 +144,10 @@ func (s *Store) DeleteDrain(ctx context.Context, teamID, id string, act *auditdr
 		}
 		return tx.SendBatch(ctx, b).Close()
 	})
+	if err == nil && recorded {
+		s.tell()
+	}
+	return err
 }
 
 // sequence is where a team's log begins and ends.
@@ -139,7 +155,7 @@ type sequence struct{ last, gone uint64 }
 
 // lockSequence holds a team's sequence until the transaction ends. Whoever needs
 // rows of several tables takes them in this order: sequences, drains, delivery,
-// counters; and of one table by name.
+// chains, counters; and of one table by name.
 func lockSequence(ctx context.Context, tx pgx.Tx, teamID string) (q sequence, err error) {
 	if _, err := tx.Exec(ctx, `INSERT INTO sequences (team_id) VALUES ($1) ON CONFLICT DO NOTHING`, teamID); err != nil {
 		return q, err

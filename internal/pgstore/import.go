@@ -52,7 +52,7 @@ func OpenImport(ctx context.Context, url string, opts Options) (*Import, error) 
 }
 
 // filled are the tables that an import writes anew each time it begins.
-const filled = "teams, team_names, tokens, signing_keys, activities, drains, delivery, attempts, series, skips, replays, notified, delivered"
+const filled = "teams, team_names, tokens, signing_keys, activities, drains, delivery, attempts, series, skips, replays, chains, seals, notified, delivered"
 
 func (i *Import) begin(ctx context.Context) error {
 	err := i.tx(ctx, "begin import", func(ctx context.Context, tx pgx.Tx) error {
@@ -205,6 +205,17 @@ func (i *Import) PutDrain(ctx context.Context, d auditdrain.DrainRecord) error {
 	}
 	if err := i.chunk.addDrain(d); err != nil {
 		return fmt.Errorf("drain %s: %w", d.Drain.ID, err)
+	}
+	return i.flushLarge(ctx)
+}
+
+// PutChain adds the chain of a drain, which may be deleted, with its seals.
+func (i *Import) PutChain(ctx context.Context, r auditdrain.ChainRecord) error {
+	if i.complete {
+		return nil
+	}
+	if err := i.chunk.addChain(r); err != nil {
+		return fmt.Errorf("chain of drain %s: %w", r.Chain.DrainID, err)
 	}
 	return i.flushLarge(ctx)
 }

@@ -41,6 +41,8 @@ var columns = map[string][]string{
 	"series":       {"drain_id", "span", "slot", "start", "delivered", "failed", "backlog", "latency"},
 	"skips":        {"drain_id", "from_seq", "to_seq", "data"},
 	"replays":      {"drain_id", "id", "first_seq", "last_seq", "cancelled", "data"},
+	"chains":       {"drain_id", "team_id", "sequence", "activity", "needs", "data"},
+	"seals":        {"drain_id", "number", "team_id", "needs", "data"},
 	"notified":     {"drain_id", "data"},
 	"delivered":    {"team_id", "at", "seq"},
 	"events":       {"team_id", "seq", "day", "id", "accepted_at", "timestamp", "total_bytes", "body"},
@@ -129,6 +131,18 @@ func (c *chunk) addDrain(r auditdrain.DrainRecord) error {
 		return nil
 	}
 	return c.addJSON("notified", r.Notified, d.ID)
+}
+
+func (c *chunk) addChain(r auditdrain.ChainRecord) error {
+	if err := c.addJSON("chains", r.Chain, r.Chain.DrainID, r.Chain.TeamID, r.Chain.Sequence, r.Chain.Activity, neededFrom(r.Chain.Needs())); err != nil {
+		return err
+	}
+	for _, s := range r.Seals {
+		if err := c.addJSON("seals", s, s.DrainID, s.Number, s.TeamID, neededFrom(s.Needs())); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // addProgress adds what SaveProgress would save of a drain.

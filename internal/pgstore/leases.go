@@ -237,7 +237,7 @@ FROM (SELECT `+serverSQL+` AS server) s LEFT JOIN (
 	if n.server = server; moved {
 		clear(n.told)
 	}
-	n.ended = false
+	n.recheck = false
 	owned := make(map[string]bool, len(rows))
 	for _, r := range rows {
 		owned[r.id] = true

@@ -75,7 +75,7 @@ type Node struct {
 	server  int64               // what all that is held was read from; see serverSQL
 	until   time.Time           // the lease; zero if there is none
 	renewed chan struct{}       // cap 1: until has changed
-	ended   bool                // the delivery of a drain that was to end; see pending
+	recheck bool                // which drains it owns is to be read at the next turn
 	duty    *duty
 	metrics *nodeMetrics
 
@@ -213,7 +213,7 @@ func (n *Node) turn(ctx context.Context, d Deliverer) error {
 	if err := n.giveAway(ctx); err != nil {
 		return err
 	}
-	if n.unsure || news.activities != n.activities || n.hasEnded() || time.Since(n.lookedAt) >= lookAtLeast*n.times.beat {
+	if n.unsure || news.activities != n.activities || n.mustRecheck() || time.Since(n.lookedAt) >= lookAtLeast*n.times.beat {
 		if err := n.look(ctx, d); err != nil {
 			return err
 		}
@@ -334,19 +334,19 @@ func (n *Node) holds(drainID string) bool {
 	}
 	if h.phase == losing {
 		delete(n.held, drainID)
-		n.ended = true
+		n.recheck = true
 	} else {
 		h.phase = left
 	}
 	return false
 }
 
-// hasEnded reports whether the delivery of a drain has ended that the node had
-// lost: it may have the drain back.
-func (n *Node) hasEnded() bool {
+// mustRecheck reports whether the delivery of a drain has ended that the node had
+// lost, so that it may have the drain back; or whether it was kept from sealing.
+func (n *Node) mustRecheck() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.ended
+	return n.recheck
 }
 
 // Read is that of the Store.

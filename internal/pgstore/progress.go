@@ -234,9 +234,7 @@ func deliveryState(ctx context.Context, q querier, drainID, lock string) (auditd
 		if err := row.Scan(&cursor, &skipped, &data); err != nil {
 			return state, err
 		}
-		err = json.Unmarshal(data, &state)
-		state.DrainID, state.Cursor, state.Skipped = drainID, cursor, skipped
-		return state, err
+		return decodeState(drainID, cursor, skipped, data)
 	}, `SELECT cursor, skipped, state FROM delivery WHERE drain_id = $1 `+lock, name(drainID))
 	if err != nil {
 		return auditdrain.DeliveryState{}, err
@@ -245,6 +243,12 @@ func deliveryState(ctx context.Context, q querier, drainID, lock string) (auditd
 		return auditdrain.DeliveryState{}, noDrain(drainID)
 	}
 	return states[0], nil
+}
+
+func decodeState(drainID string, cursor, skipped uint64, data []byte) (state auditdrain.DeliveryState, err error) {
+	err = json.Unmarshal(data, &state)
+	state.DrainID, state.Cursor, state.Skipped = drainID, cursor, skipped
+	return state, err
 }
 
 // Attempts returns what is kept of a drain's attempts, the latest first. A

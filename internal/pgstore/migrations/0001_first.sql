@@ -135,6 +135,27 @@ CREATE TABLE replays (
     data      text NOT NULL -- the order, as JSON
 );
 
+-- How far the account is that is kept of a drain, which may be deleted, and what
+-- each manifest says that is to be written. Events are kept from needs on.
+CREATE TABLE chains (
+    drain_id text COLLATE "C" PRIMARY KEY,
+    team_id  text COLLATE "C" NOT NULL,
+    sequence bigint NOT NULL, -- the first event that is not accounted for
+    activity bigint NOT NULL, -- the last that was told of
+    needs    bigint, -- the first event that is needed to go on; null: none
+    data     text NOT NULL -- the chain, as JSON
+) WITH (fillfactor = 50);
+CREATE INDEX chains_of_team ON chains (team_id);
+CREATE TABLE seals (
+    drain_id text COLLATE "C" NOT NULL,
+    number   bigint NOT NULL,
+    team_id  text COLLATE "C" NOT NULL,
+    needs    bigint, -- the first event that it is made from; null: none
+    data     text NOT NULL, -- the seal, as JSON
+    PRIMARY KEY (drain_id, number)
+);
+CREATE INDEX seals_of_team ON seals (team_id);
+
 -- What the operator has been told of drains.
 CREATE TABLE notified (
     drain_id text COLLATE "C" PRIMARY KEY,
@@ -190,7 +211,8 @@ CREATE TABLE imports (
 );
 
 -- Up to which number a drain needs no event any more: its cursor, or what its
--- replay has read, where one is running that has not read all.
+-- replay has read, where one is running that has not read all; and what the
+-- manifests need that are yet to be written, of deleted drains, too.
 CREATE VIEW needs AS
 SELECT d.drain_id, d.team_id,
     CASE
@@ -200,4 +222,8 @@ SELECT d.drain_id, d.team_id,
         WHEN d.replay_finished OR greatest(d.replay_cursor, r.first_seq - 1) >= r.last_seq THEN d.cursor
         ELSE least(d.cursor, greatest(d.replay_cursor, r.first_seq - 1))
     END AS done
-FROM delivery d LEFT JOIN replays r ON r.drain_id = d.drain_id;
+FROM delivery d LEFT JOIN replays r ON r.drain_id = d.drain_id
+UNION ALL
+SELECT drain_id, team_id, needs - 1 FROM chains WHERE needs IS NOT NULL
+UNION ALL
+SELECT drain_id, team_id, needs - 1 FROM seals WHERE needs IS NOT NULL;
