@@ -142,8 +142,11 @@ func (s *sealing) deliverAs(as DeliversAs) error {
 
 // because seals for a cause that changes nothing about how events are written.
 func (s *sealing) because(cause SealCause) error {
-	if s.State == ChainPaused && cause != SealDeleted {
-		return nil // all has been sealed
+	switch {
+	case s.State == ChainPaused && cause != SealDeleted: // all has been sealed
+		return nil
+	case cause == SealHour && s.Since >= s.at-s.at%hour: // none is over
+		return nil
 	}
 	if err := s.closeHours(); err != nil {
 		return err

@@ -71,7 +71,7 @@ func (c *Client) open(d auditdrain.Drain, name string, duration time.Duration, p
 		return nil, err
 	}
 	host := wire.HostOf(&base)
-	form, err := newForm(d.Delivery, host.Name(), base.Path, role.Account, false)
+	form, err := newForm(d.Delivery, host.Name(), base.Path, role.Account, kind{contentType: d.Delivery.ContentType()})
 	if err != nil {
 		return nil, err
 	}
@@ -147,19 +147,35 @@ func (d *Destination) SessionExpiry() time.Time { return d.session.expiry() }
 // long as ctx lets it: thousands may want one. Each call to STS and each
 // attempt to write has a time of its own (Config).
 func (d *Destination) Put(ctx context.Context, e auditdrain.Event) (auditdrain.PutResult, error) {
-	key := d.delivery.ObjectKey(e, d.test)
-	body := d.delivery.ObjectBody(e)
+	return d.write(ctx, d.form, d.delivery.ObjectKey(e, d.test), d.delivery.ObjectBody(e))
+}
 
+// PutDocument writes an object of JSON that is no event's, below the delivery's
+// prefix, with metadata whose names are of a-z, 0-9 and dashes. It guarantees what
+// Put does.
+func (d *Destination) PutDocument(ctx context.Context, key string, body []byte, metadata map[string]string) (auditdrain.PutResult, error) {
+	if _, prefix := d.delivery.SplitEndpoint(); prefix != "" {
+		key = prefix + "/" + key
+	}
+	f, err := newForm(d.delivery, d.host.Name(), d.base.Path, d.owner, kind{contentType: "application/json", metadata: metadata})
+	if err != nil {
+		return auditdrain.PutResult{}, fmt.Errorf("put %s: %w", key, err)
+	}
+	return d.write(ctx, f, key, body)
+}
+
+// write makes a PUT, and mends what it can.
+func (d *Destination) write(ctx context.Context, f *form, key string, body []byte) (auditdrain.PutResult, error) {
 	unconditional := d.unconditional.Load()
 	for mended := false; ; mended = true {
 		creds, err := d.session.credentials(ctx)
 		if err != nil {
 			return auditdrain.PutResult{}, d.noSession(err, key)
 		}
-		put, answer := d.put(ctx, creds, key, body, unconditional)
+		put, answer := d.put(ctx, creds, f, key, body, unconditional)
 		if put == notImplemented {
 			unconditional = true
-			put, answer = d.put(ctx, creds, key, body, unconditional)
+			put, answer = d.put(ctx, creds, f, key, body, unconditional)
 		}
 		switch put {
 		case written:
@@ -205,10 +221,10 @@ const (
 )
 
 // put makes one attempt.
-func (d *Destination) put(ctx context.Context, creds aws.Credentials, key string, body []byte, unconditional bool) (outcome, *Error) {
+func (d *Destination) put(ctx context.Context, creds aws.Credentials, f *form, key string, body []byte, unconditional bool) (outcome, *Error) {
 	r := d.client.requests.Get().(*request)
 	defer d.client.requests.Put(r)
-	req, err := r.build(d.form, d.keys, creds, d.client.serverNow(), key, body, unconditional)
+	req, err := r.build(f, d.keys, creds, d.client.serverNow(), key, body, unconditional)
 	if err != nil {
 		return refused, d.noAnswer(key, fmt.Errorf("sign: %w", err))
 	}

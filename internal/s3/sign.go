@@ -7,6 +7,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -46,25 +48,32 @@ const (
 	sessionToken
 )
 
-// newForm returns the form of PUTs of a delivery's objects to a host and the
-// path that all keys are below. A rehearsal's checksums are wrong.
-func newForm(d auditdrain.Delivery, host, path, owner string, rehearsal bool) (*form, error) {
+// kind is what a form is for.
+type kind struct {
+	contentType string
+	metadata    map[string]string // sent as x-amz-meta-NAME
+	rehearsal   bool              // the checksums are wrong
+}
+
+// newForm returns the form of PUTs of a delivery to a host and the path that all
+// keys are below.
+func newForm(d auditdrain.Delivery, host, path, owner string, of kind) (*form, error) {
 	f := &form{path: string(appendEscaped(nil, strings.TrimSuffix(path, "/")+"/")), region: d.Region}
 	add := func(name string, kind fieldKind, value string) {
 		f.fields = append(f.fields, field{signed: strings.ToLower(name) + ":", sent: name + ": ", kind: kind, value: []byte(value)})
 	}
 	// By name, as SigV4 has them.
 	f.fields = append(f.fields, field{signed: "content-length:", kind: bodyLength})
-	if rehearsal {
+	if of.rehearsal {
 		add("Content-Md5", fixed, wrongMD5)
 	}
-	add("Content-Type", fixed, d.ContentType())
+	add("Content-Type", fixed, of.contentType)
 	f.fields = append(f.fields, field{signed: "host:", kind: fixed, value: []byte(host)})
 	add("If-None-Match", condition, "*")
 	if d.ObjectACL != "" {
 		add("X-Amz-Acl", fixed, d.ObjectACL)
 	}
-	if rehearsal {
+	if of.rehearsal {
 		add("X-Amz-Checksum-Sha256", fixed, wrongSHA256)
 	} else {
 		add("X-Amz-Checksum-Sha256", bodySHA256Base64, "")
@@ -72,6 +81,9 @@ func newForm(d auditdrain.Delivery, host, path, owner string, rehearsal bool) (*
 	add("X-Amz-Content-Sha256", bodySHA256Hex, "")
 	add("X-Amz-Date", signingTime, "")
 	add("X-Amz-Expected-Bucket-Owner", fixed, owner)
+	for _, name := range slices.Sorted(maps.Keys(of.metadata)) {
+		add("X-Amz-Meta-"+name, fixed, of.metadata[name])
+	}
 	add("X-Amz-Security-Token", sessionToken, "")
 	if d.ServerSideEncryption != "" {
 		add("X-Amz-Server-Side-Encryption", fixed, d.ServerSideEncryption)

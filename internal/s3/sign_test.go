@@ -94,7 +94,11 @@ func TestSignAsSDK(t *testing.T) {
 						d.Encoding = "ndjson"
 					}
 				}).Delivery
-				f, err := newForm(d, "h.example:9000", "/bucket", account, rehearsal)
+				of := kind{contentType: d.ContentType(), rehearsal: rehearsal}
+				if unconditional {
+					of.metadata = map[string]string{"manifest-signature": "a_b-c", "manifest-key-id": "=d=", "z": "1"}
+				}
+				f, err := newForm(d, "h.example:9000", "/bucket", account, of)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -139,9 +143,12 @@ func TestFormRefuses(t *testing.T) {
 		func(d *auditdrain.Delivery) { d.ObjectACL = "private\r\nX-Evil: 1" },
 		func(d *auditdrain.Delivery) { d.ServerSideEncryption = "aws: kms" },
 	} {
-		if _, err := newForm(drain(change).Delivery, "h", "/", account, false); err == nil || !strings.Contains(err.Error(), "cannot be sent in a header") {
+		if _, err := newForm(drain(change).Delivery, "h", "/", account, kind{contentType: "text/plain"}); err == nil || !strings.Contains(err.Error(), "cannot be sent in a header") {
 			t.Errorf("%v", err)
 		}
+	}
+	if _, err := newForm(drain().Delivery, "h", "/", account, kind{contentType: "text/plain", metadata: map[string]string{"a": "b\r\nX-Evil: 1"}}); err == nil {
+		t.Error("metadata of two lines is taken")
 	}
 }
 
@@ -177,7 +184,7 @@ func FuzzSign(f *testing.F) {
 			return // reads as a host where a server, and the SDK, parse it
 		}
 		d := drain(func(d *auditdrain.Delivery) { d.Region = region }).Delivery
-		form, err := newForm(d, "h.example", path, account, false)
+		form, err := newForm(d, "h.example", path, account, kind{contentType: d.ContentType()})
 		if err != nil {
 			t.Fatal(err)
 		}

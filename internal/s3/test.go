@@ -83,14 +83,14 @@ func (c *Client) Rehearse(d auditdrain.Drain) (func(ctx context.Context, deliver
 		if err != nil {
 			return dest.noSession(err, key)
 		}
-		form, err := newForm(delivery, dest.host.Name(), dest.base.Path, dest.owner, true)
+		form, err := newForm(delivery, dest.host.Name(), dest.base.Path, dest.owner, kind{contentType: delivery.ContentType(), rehearsal: true})
 		if err != nil {
 			return err
 		}
 		variation := &Destination{
-			client: c, delivery: delivery, base: dest.base, host: dest.host, form: form, keys: dest.keys, sessionARN: dest.sessionARN,
+			client: c, delivery: delivery, base: dest.base, host: dest.host, keys: dest.keys, sessionARN: dest.sessionARN,
 		}
-		outcome, answer := variation.put(ctx, creds, key, rehearsalBody, false)
+		outcome, answer := variation.put(ctx, creds, form, key, rehearsalBody, false)
 		if outcome == written || outcome == existed || wrongChecksum[answer.Answer.Code] {
 			return nil
 		}
