@@ -67,6 +67,10 @@ func (s *instantStore) SaveProgress(context.Context, []auditdrain.Progress) ([]s
 	return nil, nil
 }
 
+func (s *instantStore) PutDocument(context.Context, string, []byte, map[string]string) (auditdrain.PutResult, error) {
+	return auditdrain.PutResult{}, nil
+}
+
 func (s *instantStore) Put(context.Context, auditdrain.Event) (auditdrain.PutResult, error) {
 	if s.puts.Add(1) == int64(s.drains)*int64(s.events) {
 		s.end()

@@ -48,7 +48,8 @@ type Drains interface {
 }
 
 // Destination is where one drain's events go. Put must be safe for concurrent
-// use, and safe to repeat. What to do about its errors they say themselves
+// use, and safe to repeat, as must PutDocument, which writes what is no event
+// below the same prefix. What to do about their errors they say themselves
 // (auditdrain.FailureClass); one that does not is Transient: it passes or is a
 // bug, and in neither case may an event be given up. After Close, Put works
 // as before, with a new session.
@@ -57,6 +58,7 @@ type Drains interface {
 // see.
 type Destination interface {
 	Put(ctx context.Context, e auditdrain.Event) (auditdrain.PutResult, error)
+	PutDocument(ctx context.Context, key string, body []byte, metadata map[string]string) (auditdrain.PutResult, error)
 	Close()
 }
 
@@ -80,7 +82,9 @@ type Options struct {
 	// StatusChanged is told of a drain that has become errored, or has
 	// recovered, when the store says so, too. It must not block.
 	StatusChanged func(drainID string)
-	Log           *slog.Logger
+	// Integrity has drains accounted for that ask for it. Without it none is.
+	Integrity *Integrity
+	Log       *slog.Logger
 }
 
 // Deliverer delivers the events of all drains.
@@ -95,6 +99,7 @@ type Deliverer struct {
 	most          int // writes of one drain under way
 	line          *line
 	metrics       *metrics
+	sealer        *sealer // nil without Integrity
 
 	mu         sync.RWMutex
 	byID       map[string]*drain
@@ -133,7 +138,7 @@ func New(store Store, drains Drains, open OpenFunc, opts Options) *Deliverer {
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Deliverer{
+	d := &Deliverer{
 		store:         store,
 		drains:        drains,
 		open:          open,
@@ -152,6 +157,10 @@ func New(store Store, drains Drains, open OpenFunc, opts Options) *Deliverer {
 		urgentNow:     make(chan struct{}, 1),
 		saved:         true,
 	}
+	if opts.Integrity != nil {
+		d.sealer = newSealer(d, *opts.Integrity)
+	}
+	return d
 }
 
 // Wake says that a team has new durable events. It does not block.
@@ -187,11 +196,15 @@ func (d *Deliverer) takeChanged() map[string]bool {
 
 // Run delivers until ctx ends. Then it starts no more writes, waits for those
 // under way (at most the grace time), saves all cursors and returns nil. It
-// fails only if the drains cannot be read at the start. It is called once.
+// fails only if the drains, or their accounts, cannot be read at the start. It is
+// called once.
 func (d *Deliverer) Run(ctx context.Context) error {
 	all, err := d.drains.Drains(ctx, auditdrain.DrainQuery{})
 	if err != nil {
 		return fmt.Errorf("read drains: %w", err)
+	}
+	if err := d.sealer.start(ctx, all); err != nil {
+		return err
 	}
 	// Writes under way outlive ctx, which only stops new ones.
 	putCtx, abort := context.WithCancel(context.WithoutCancel(ctx))
@@ -201,6 +214,9 @@ func (d *Deliverer) Run(ctx context.Context) error {
 	helpCtx, stopHelpers := context.WithCancel(putCtx)
 	helpers.Go(func() { d.save(helpCtx) })
 	helpers.Go(func() { d.watchOverdue(helpCtx) })
+	if d.sealer != nil {
+		helpers.Go(func() { d.sealer.run(ctx, helpCtx) })
+	}
 
 	for _, config := range all {
 		d.add(putCtx, config)
@@ -293,7 +309,15 @@ func (d *Deliverer) reload(ctx, putCtx context.Context, id string) {
 		time.AfterFunc(time.Second, func() { d.Changed(id) })
 		return
 	}
-	if len(found) > 0 {
+	switch {
+	case len(found) == 0:
+		d.sealer.look(id) // what was sealed with its end is to be written
+	case found[0].Status != auditdrain.StatusDisabled:
 		d.add(putCtx, found[0])
+	default:
+		if err := d.sealer.paused(putCtx, found[0]); err != nil {
+			d.log.Error("what a paused drain has written could not be sealed; will try again", "drain", id, "err", err)
+			time.AfterFunc(time.Second, func() { d.Changed(id) })
+		}
 	}
 }

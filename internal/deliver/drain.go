@@ -73,9 +73,10 @@ type drain struct {
 	failures int           // transient, in a row
 	refused  int           // turns when it was last found to be in trouble
 
-	unsaved    bool // something is to be saved
-	urgent     bool // somebody waits for what is to be saved
-	told       bool // whether it is errored, as StatusChanged has been told
+	unsaved    bool   // something is to be saved
+	urgent     bool   // somebody waits for what is to be saved
+	told       bool   // whether it is errored, as StatusChanged has been told
+	replayTold string // the last replay of which it is told that it is over
 	attempts   []auditdrain.Attempt
 	lastSample time.Time
 	tally      *auditdrain.Tally // since TakeTallies, or nil; see ownTally
@@ -112,7 +113,7 @@ func (d *drain) recruit() {
 }
 
 func (d *drain) hasWork(l *lane) bool {
-	return l.readable() || len(l.queue) > 0 && (l.queue[0].begun || len(l.pending) < 4*d.most)
+	return l.readable() || len(l.queue) > 0 && l.mayBegin(4*d.most)
 }
 
 // serve is a worker's stay: it carries events until there are no more, or
@@ -270,6 +271,9 @@ func (d *drain) load() bool {
 	if err == nil {
 		told, err = d.store.Instructions(d.ctx, d.config.ID)
 	}
+	if err == nil {
+		err = d.sealer.deliverAs(d.ctx, d.config, told)
+	}
 	d.mu.Lock()
 	d.loading = false
 	switch {
@@ -287,7 +291,7 @@ func (d *drain) load() bool {
 	d.state = state
 	d.state.NextAttemptAt = 0 // we try at once
 	d.skips, d.hideIP = told.Skips, told.HideIPAddresses
-	d.live.cursor, d.live.read = state.Cursor, state.Cursor
+	d.live.cursor, d.live.read, d.live.saved = state.Cursor, state.Cursor, state.Cursor
 	d.told = state.FirstErrorAt != 0
 	if o := told.Replay; o != nil && !o.Cancelled {
 		d.beginReplay(*o)
@@ -531,6 +535,7 @@ func (d *drain) moved() {
 	for len(d.skips) > 0 && d.skips[0].To <= d.state.Cursor {
 		d.skips = d.skips[1:]
 	}
+	d.urgent = d.urgent || d.live.lags() || d.replay != nil && d.replay.lags()
 	if d.replay == nil {
 		d.touch()
 		return

@@ -15,6 +15,7 @@ type lane struct {
 	cursor uint64 // all up to here has been confirmed, or given up
 	read   uint64 // the last number that was read
 	last   uint64 // where it ends
+	saved  uint64 // the cursor that is stored
 
 	queue   []*flight // read and not under way, in order
 	pending []*flight // begun and not yet passed by the cursor, in order
@@ -37,7 +38,7 @@ type flight struct {
 }
 
 func newLane(cursor, last uint64) lane {
-	return lane{cursor: cursor, read: cursor, last: last, more: cursor < last}
+	return lane{cursor: cursor, read: cursor, saved: cursor, last: last, more: cursor < last}
 }
 
 func (l *lane) ends() bool { return l.last != math.MaxUint64 }
@@ -78,17 +79,28 @@ func (l *lane) add(events []auditdrain.StoredEvent, whole bool, wakes int) {
 	}
 }
 
-// take returns the next event to begin, or nil if there is none or so many
-// have been begun since the cursor that the oldest must be confirmed first:
-// that bounds what is repeated after a crash, and memory.
+// mayBegin reports whether the next event may be begun: not if so many have been
+// since the cursor that the oldest must be confirmed first, which bounds memory, nor
+// if it is too far after the cursor that is stored, which bounds what is repeated
+// after a crash, and what may have been written as the drain was before a change.
+func (l *lane) mayBegin(most int) bool {
+	f := l.queue[0]
+	return f.begun || len(l.pending) < most && f.ev.Seq <= l.saved+auditdrain.MaxAhead
+}
+
+// lags reports whether the cursor should be stored at once.
+func (l *lane) lags() bool { return l.cursor >= l.saved+auditdrain.MaxAhead/2 }
+
+// take returns the next event to begin, or nil if there is none or it may not be
+// begun yet.
 func (l *lane) take(most int) *flight {
 	if len(l.queue) == 0 {
 		return nil
 	}
-	f := l.queue[0]
-	if !f.begun && len(l.pending) >= most {
+	if !l.mayBegin(most) {
 		return nil
 	}
+	f := l.queue[0]
 	l.queue = l.queue[1:]
 	if !f.begun {
 		f.begun = true

@@ -20,6 +20,9 @@ type metrics struct {
 	parkedNow  atomic.Int64 // drains
 }
 
+// failureClasses are those that a write can fail with.
+var failureClasses = []auditdrain.FailureClass{auditdrain.Transient, auditdrain.Throttled, auditdrain.Blocked}
+
 func newMetrics() *metrics {
 	m := &metrics{
 		deliveries: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -39,7 +42,7 @@ func newMetrics() *metrics {
 	}
 	m.written = m.deliveries.WithLabelValues("written")
 	m.existed = m.deliveries.WithLabelValues("existed")
-	for _, class := range []auditdrain.FailureClass{auditdrain.Transient, auditdrain.Throttled, auditdrain.Blocked} {
+	for _, class := range failureClasses {
 		m.failures.WithLabelValues(class.String()) // there from the start, so that a rate sees the first one
 	}
 	return m
@@ -63,12 +66,12 @@ func (d *Deliverer) Collectors() []prometheus.Collector {
 	gauge := func(name, help string, value func() int64) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 { return float64(value()) })
 	}
-	return []prometheus.Collector{
+	return append([]prometheus.Collector{
 		d.metrics.deliveries, d.metrics.failures, d.metrics.latency,
 		gauge("auditdrain_delivery_in_flight", "Writes under way that hold a place; at the bound, drains wait for each other.",
 			func() int64 { return int64(d.line.inUse()) }),
 		gauge("auditdrain_delivery_overdue", "Writes under way for so long that they hold no place any more.", d.metrics.overdueNow.Load),
 		gauge("auditdrain_delivery_waiting_drains", "Drains that wait for a place.", d.line.length.Load),
 		gauge("auditdrain_delivery_parked_drains", "Drains whose destination somebody has to mend; they wait for their next probe.", d.metrics.parkedNow.Load),
-	}
+	}, d.sealer.collectors()...)
 }

@@ -103,8 +103,12 @@ func (d *Deliverer) saveSome(ctx context.Context, drains []*drain) {
 		d.Changed(id) // deleted; whoever did it has told us, or will
 	}
 	for i, dr := range drains {
-		if dr.tell(progress[i].State) {
+		status, replayed := dr.tell(progress[i].State)
+		if status {
 			d.statusChanged(dr.config.ID)
+		}
+		if replayed {
+			d.sealer.replayed(dr.config.ID)
 		}
 	}
 }
@@ -154,14 +158,24 @@ func (d *drain) notSaved(attempts []auditdrain.Attempt) {
 	d.touch()
 }
 
-// tell reports whether the saved status is another than was told last.
-func (d *drain) tell(saved auditdrain.DeliveryState) bool {
+// tell notes what has been saved, and reports whether that status is another than
+// was told last, and whether a replay is over that was not told of.
+func (d *drain) tell(saved auditdrain.DeliveryState) (status, replayed bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	errored := saved.FirstErrorAt != 0
-	if d.told == errored {
-		return false
+	d.live.saved = max(d.live.saved, saved.Cursor)
+	if r := saved.Replay; r != nil {
+		if d.replay != nil && d.state.Replay.ID == r.ID {
+			d.replay.saved = max(d.replay.saved, r.Cursor)
+		}
+		replayed = r.FinishedAt != 0 && d.replayTold != r.ID
+		if replayed {
+			d.replayTold = r.ID
+		}
 	}
+	d.recruit() // what was too far ahead may be begun
+	errored := saved.FirstErrorAt != 0
+	status = d.told != errored
 	d.told = errored
-	return true
+	return status, replayed
 }

@@ -32,6 +32,7 @@ type world struct {
 	openErr      error
 	opened       []bool // unconditional
 	closed       int
+	books        *books // or nil
 }
 
 func newWorld(t *testing.T) *world {
@@ -212,6 +213,10 @@ func (d *destination) Close() {
 	d.w.closed++
 }
 
+func (d *destination) PutDocument(_ context.Context, key string, body []byte, _ map[string]string) (auditdrain.PutResult, error) {
+	return d.w.books.putDocument(d.drain.Delivery.Endpoint, key, body)
+}
+
 func (d *destination) Put(ctx context.Context, e auditdrain.Event) (auditdrain.PutResult, error) {
 	id := d.drain.ID
 	d.w.mu.Lock()
@@ -227,6 +232,7 @@ func (d *destination) Put(ctx context.Context, e auditdrain.Event) (auditdrain.P
 	d.w.inFlight[id]--
 	if err == nil {
 		d.w.confirmed[id][seqOf(d.w.t, d.drain.TeamID, e.ID)]++
+		d.w.books.put(d.drain.Delivery, e, &result)
 	}
 	return result, err
 }

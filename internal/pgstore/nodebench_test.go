@@ -70,6 +70,10 @@ func (w nowhere) Put(context.Context, auditdrain.Event) (auditdrain.PutResult, e
 	return auditdrain.PutResult{}, nil
 }
 
+func (w nowhere) PutDocument(context.Context, string, []byte, map[string]string) (auditdrain.PutResult, error) {
+	return auditdrain.PutResult{}, nil
+}
+
 func (nowhere) Close() {}
 
 // BenchmarkNodes has three nodes share 10,000 drains, each of a team of its own,
