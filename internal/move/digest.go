@@ -22,6 +22,7 @@ type Sum struct {
 	Tokens      uint64 `json:"tokens"`
 	SigningKeys uint64 `json:"signingKeys,omitempty"`
 	Drains      uint64 `json:"drains"`
+	Chains      uint64 `json:"chains,omitempty"` // of manifests
 	Activities  uint64 `json:"activities"`
 	Events      uint64 `json:"events"`
 	Bytes       uint64 `json:"bytes"` // of the events' bodies
@@ -97,6 +98,12 @@ func (d *digest) PutDrain(_ context.Context, r auditdrain.DrainRecord) error {
 		auditdrain.DrainRecord
 		Cursor uint64 // which is not in the JSON of its state
 	}{r, r.State.Cursor})
+}
+
+func (d *digest) PutChain(_ context.Context, r auditdrain.ChainRecord) error {
+	t := d.of(r.Chain.TeamID)
+	t.Chains++
+	return t.add('c', r)
 }
 
 func (d *digest) PutActivities(_ context.Context, activities []auditdrain.Activity, forwarded uint64) error {
@@ -182,7 +189,7 @@ func difference(want, got Sum) string {
 		what      string
 		want, got uint64
 	}{
-		{"tokens", want.Tokens, got.Tokens}, {"signing keys", want.SigningKeys, got.SigningKeys}, {"drains", want.Drains, got.Drains}, {"activities", want.Activities, got.Activities},
+		{"tokens", want.Tokens, got.Tokens}, {"signing keys", want.SigningKeys, got.SigningKeys}, {"drains", want.Drains, got.Drains}, {"chains", want.Chains, got.Chains}, {"activities", want.Activities, got.Activities},
 		{"events", want.Events, got.Events}, {"bytes", want.Bytes, got.Bytes},
 	} {
 		if n.want != n.got {

@@ -27,6 +27,8 @@ type store interface {
 	Team(ctx context.Context, idOrSlug string) (auditdrain.Team, error)
 	Activities(ctx context.Context, q auditdrain.ActivityQuery) ([]auditdrain.Activity, error)
 	Instructions(ctx context.Context, drainID string) (auditdrain.Instructions, error)
+	Chains(ctx context.Context) ([]auditdrain.Chain, error)
+	Seals(ctx context.Context, drainID string) ([]auditdrain.Seal, error)
 }
 
 // TestEverything moves what random histories do not contain, as a process has
@@ -79,6 +81,14 @@ func TestEverything(t *testing.T) {
 	must(s.AddTallies(ctx, now.Add(-time.Hour), []auditdrain.Tally{{DrainID: "drn_1", Delivered: 9, Backlog: 2}}))
 	must(s.AddTallies(ctx, now, []auditdrain.Tally{{DrainID: "drn_1", Delivered: 3, Failed: 1, Latency: latency}}))
 	must(s.SaveNotified(ctx, "drn_2", auditdrain.Notified{Errored: auditdrain.NoticeMark{Since: 7, Phase: auditdrain.NoticeTold}}))
+
+	// Manifests that are to be written, also of a deleted drain.
+	must(s.CreateDrain(ctx, auditdrain.Drain{ID: "drn_4", TeamID: "team_acme"}, 1, nil))
+	for _, id := range []string{"drn_1", "drn_4"} {
+		sealChain(t, s, id, now)
+	}
+	must(s.SealWritten(ctx, "drn_1", 1, "head", now.UnixMilli()))
+	must(s.DeleteDrain(ctx, "", "drn_4", act("team_acme")))
 
 	killed := t.TempDir()
 	must(os.CopyFS(filepath.Join(killed, "data"), os.DirFS(dir)))
@@ -154,6 +164,12 @@ func seen(t *testing.T, s store, now time.Time) map[string]any {
 	for _, drain := range []string{"drn_1", "drn_2"} {
 		in, err := s.Instructions(ctx, drain)
 		see("instructions "+drain, in, err)
+	}
+	chains, err := s.Chains(ctx)
+	see("chains", chains, err)
+	for _, c := range chains {
+		seals, err := s.Seals(ctx, c.DrainID)
+		see("seals "+c.DrainID, seals, err)
 	}
 	return all
 }

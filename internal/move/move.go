@@ -3,9 +3,11 @@
 // checksums.
 //
 // Teams, tokens, the keys that manifests are signed with, drains with all that is
-// kept of their delivery, activities and events go; sessions and portal links, which are good for hours or minutes, stay
-// behind. Both stores are read through the methods that the service reads them
-// with, so that what is compared is what will be delivered.
+// kept of their delivery, chains of manifests, also those of deleted drains that are
+// still to be written, activities and events go; sessions and portal links, which
+// are good for hours or minutes, stay behind. Both stores are read through the
+// methods that the service reads them with, so that what is compared is what will be
+// delivered.
 package move
 
 import (
@@ -24,6 +26,7 @@ type Source interface {
 	Activities
 	Events
 	Delivery
+	Chains
 }
 
 // Catalog is what a store has of teams, tokens, signing keys and drains.
@@ -56,12 +59,19 @@ type Delivery interface {
 	Steps(ctx context.Context, drainID string) ([]auditdrain.SeriesStep, error)
 }
 
+// Chains is what a store has of manifests that are written or to be written.
+type Chains interface {
+	Chains(ctx context.Context) ([]auditdrain.Chain, error)
+	Seals(ctx context.Context, drainID string) ([]auditdrain.Seal, error)
+}
+
 // Sink is given all that a store holds, part by part, in this order. What it is
 // given is not modified later.
 type Sink interface {
 	PutCatalog(ctx context.Context, teams []auditdrain.Team, tokens []auditdrain.Token) error
 	PutSigningKeys(ctx context.Context, keys []auditdrain.SigningKey) error // all, in their order
 	PutDrain(ctx context.Context, d auditdrain.DrainRecord) error
+	PutChain(ctx context.Context, c auditdrain.ChainRecord) error
 	PutActivities(ctx context.Context, activities []auditdrain.Activity, forwarded uint64) error
 	PutEvents(ctx context.Context, teamID string, events []auditdrain.StoredEvent) error
 	PutLog(ctx context.Context, log auditdrain.LogRecord) error // after the team's events
@@ -176,6 +186,9 @@ func walk(ctx context.Context, from Source, sink Sink) error {
 	if err := walkDrains(ctx, from, sink); err != nil {
 		return err
 	}
+	if err := walkChains(ctx, from, sink); err != nil {
+		return err
+	}
 	if err := walkActivities(ctx, from, sink); err != nil {
 		return err
 	}
@@ -231,6 +244,23 @@ func record(ctx context.Context, from Delivery, d auditdrain.Drain) (r auditdrai
 		return cmp.Or(cmp.Compare(a.Span, b.Span), cmp.Compare(a.Start, b.Start))
 	})
 	return r, err
+}
+
+func walkChains(ctx context.Context, from Chains, sink Sink) error {
+	chains, err := from.Chains(ctx)
+	if err != nil {
+		return err
+	}
+	for _, c := range chains {
+		r := auditdrain.ChainRecord{Chain: c}
+		if r.Seals, err = from.Seals(ctx, c.DrainID); err != nil {
+			return fmt.Errorf("chain of drain %s: %w", c.DrainID, err)
+		}
+		if err := sink.PutChain(ctx, r); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func walkActivities(ctx context.Context, from Activities, sink Sink) error {

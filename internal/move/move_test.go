@@ -146,11 +146,24 @@ func source(t testing.TB, events ...int) string {
 			t.Fatal(err)
 		}
 		appendEvents(t, s, team, 0, count)
+		sealChain(t, s, "drn"+team, time.Now())
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
 	return dir
+}
+
+// sealChain begins a drain's chain, and seals twice.
+func sealChain(t testing.TB, s *pebblestore.Store, drainID string, now time.Time) {
+	t.Helper()
+	as := auditdrain.DeliversAs{Rendering: auditdrain.Rendering{Delivery: auditdrain.Delivery{Integrity: true}}}
+	for range 3 {
+		if _, err := s.Seal(t.Context(), drainID, auditdrain.SealRequest{As: &as, At: now.UnixMilli(), KeyID: "key"}); err != nil {
+			t.Fatal(err)
+		}
+		as.Delivery.Encoding += "other"
+	}
 }
 
 type appender interface {
@@ -204,8 +217,8 @@ func TestGoesOn(t *testing.T) {
 	}
 	for n, want := range []move.Sum{
 		{TeamID: ""},
-		{TeamID: "team0", Activities: 1, Events: 30_000},
-		{TeamID: "team1", Activities: 1, Drains: 1, Events: 20},
+		{TeamID: "team0", Activities: 1, Chains: 1, Events: 30_000},
+		{TeamID: "team1", Activities: 1, Drains: 1, Chains: 1, Events: 20},
 	} {
 		want.Bytes, want.Checksum = sums[n].Bytes, sums[n].Checksum
 		if sums[n] != want {
@@ -241,6 +254,9 @@ func TestFindsDamage(t *testing.T) {
 		"last":      {`DELETE FROM events WHERE seq = 10`, "event 10 is missing"},
 		"gone":      {`UPDATE sequences SET gone = 3`, "7 events, want 10"},
 		"more":      {`INSERT INTO teams (id, search, data) VALUES ('other', '', '{"id":"other"}')`, "team other is not in the store that was moved"},
+		"chain":     {`UPDATE chains SET data = replace(data, '"keyId":"key"', '"keyId":"yek"')`, "as many of everything, but with another checksum"},
+		"chains":    {`DELETE FROM chains`, "0 chains, want 1"},
+		"seal":      {`DELETE FROM seals WHERE number = 1`, "as many of everything, but with another checksum"},
 		"forwarded": {`UPDATE counters SET value = 1 WHERE name = 'forwarded'`, "no team as many of everything"},
 		"stray":     {`INSERT INTO sequences (team_id, last_seq) VALUES ('other', 1)`, "team other, which has events in the database, is unknown"},
 	} {

@@ -30,6 +30,10 @@ func (t tee) PutDrain(ctx context.Context, d auditdrain.DrainRecord) error {
 	return t.each(func(s Sink) error { return s.PutDrain(ctx, d) })
 }
 
+func (t tee) PutChain(ctx context.Context, c auditdrain.ChainRecord) error {
+	return t.each(func(s Sink) error { return s.PutChain(ctx, c) })
+}
+
 func (t tee) PutActivities(ctx context.Context, activities []auditdrain.Activity, forwarded uint64) error {
 	return t.each(func(s Sink) error { return s.PutActivities(ctx, activities, forwarded) })
 }
