@@ -294,3 +294,53 @@ func BenchmarkFindDrains(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkSeal seals an empty hour of each of 10,000 drains, as many callers at a
+// time as said, and notes that its manifest is written. One op is one drain's hour.
+func BenchmarkSeal(b *testing.B) {
+	const drains = 10_000
+	for _, callers := range []int{1, 16} {
+		b.Run(fmt.Sprint("callers=", callers), func(b *testing.B) {
+			s := benchStore(b, Options{})
+			ids := benchDrains(b, s, 1000, drains)
+			begin := time.Now().UnixMilli()
+			as := auditdrain.DeliversAs{Rendering: auditdrain.Rendering{Delivery: auditdrain.Delivery{Endpoint: "s3://customer-audit-logs/audit", Integrity: true}}}
+			seal := func(id string, req auditdrain.SealRequest) {
+				if _, err := s.Seal(b.Context(), id, req); err != nil {
+					b.Error(err)
+				}
+			}
+			each := func(n int, f func(n int)) {
+				var wg sync.WaitGroup
+				var next atomic.Int64
+				for range callers {
+					wg.Go(func() {
+						for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+							f(i)
+						}
+					})
+				}
+				wg.Wait()
+			}
+			each(drains, func(i int) { seal(ids[i], auditdrain.SealRequest{As: &as, At: begin}) })
+			var sealing, writing time.Duration
+			b.ResetTimer()
+			for done := 0; done < b.N; done += drains {
+				hour := done/drains + 1
+				n := min(drains, b.N-done)
+				at := begin + int64(hour)*time.Hour.Milliseconds()
+				start := time.Now()
+				each(n, func(i int) { seal(ids[i], auditdrain.SealRequest{Cause: auditdrain.SealHour, At: at}) })
+				sealed := time.Now()
+				each(n, func(i int) {
+					if err := s.SealWritten(b.Context(), ids[i], uint64(hour), "head", at); err != nil {
+						b.Error(err)
+					}
+				})
+				sealing, writing = sealing+sealed.Sub(start), writing+time.Since(sealed)
+			}
+			b.ReportMetric(float64(sealing.Microseconds())/float64(b.N), "µs/seal")
+			b.ReportMetric(float64(writing.Microseconds())/float64(b.N), "µs/written")
+		})
+	}
+}

@@ -14,10 +14,10 @@ import (
 // has delivered at least keep ago, and at most about a thirty-second part of
 // keep later than that; of a team without drains, those accepted so long ago.
 // What a running replay has still to read stays, and what manifests are still to
-// be made from, also those of deleted drains. It counts from the first call
-// that finds an event delivered, so it is to be called often. It returns how
-// many events it has removed, also with an error. Their IDs may be used again,
-// their sequence numbers are not.
+// be made from, also those of deleted drains: it counts as not delivered. The time
+// counts from the first call that finds an event delivered, so it is to be called
+// often. It returns how many events it has removed, also with an error. Their IDs
+// may be used again, their sequence numbers are not.
 //
 // However many they are, a team's events go in one write, without being read.
 // What the index of IDs says of them is of no effect then, and is swept up
