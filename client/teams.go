@@ -66,6 +66,22 @@ func (c *Client) CreatePortalLink(ctx context.Context, in auditdrain.PortalLinkI
 	return out, err
 }
 
+// ListSigningKeys returns the keys that manifests are signed with, the latest
+// first. It is repeated when that may help.
+func (c *Client) ListSigningKeys(ctx context.Context) ([]auditdrain.SigningKeyInfo, error) {
+	var out auditdrain.SigningKeyList
+	err := c.call(ctx, get(nil, "v1", "signing-keys"), &out)
+	return out.SigningKeys, err
+}
+
+// CreateSigningKey makes the next signing key, durable on return. It is sent once:
+// after an error that is not an *auditdrain.Error, look whether there is a new one.
+func (c *Client) CreateSigningKey(ctx context.Context, in auditdrain.SigningKeyInput) (auditdrain.SigningKeyInfo, error) {
+	var out auditdrain.SigningKeyInfo
+	err := c.post(ctx, nil, in, &out, "v1", "signing-keys")
+	return out, err
+}
+
 // ListActivity returns who did what, the latest first; without a team, an
 // operator gets what was done to all. It is repeated when that may help.
 func (c *Client) ListActivity(ctx context.Context, q auditdrain.ActivityQuery) (auditdrain.ActivityList, error) {

@@ -18,6 +18,7 @@ import (
 	"github.com/auditdrain/auditdrain/internal/pebblestore"
 	"github.com/auditdrain/auditdrain/internal/pgstore"
 	"github.com/auditdrain/auditdrain/internal/series"
+	"github.com/auditdrain/auditdrain/internal/signing"
 	"github.com/auditdrain/auditdrain/internal/web"
 )
 
@@ -38,6 +39,7 @@ type store interface {
 	deliver.Records
 	ingest.Store
 	notify.Store
+	signing.Store
 	web.LinkStore
 	web.SessionStore
 

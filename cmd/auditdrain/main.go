@@ -76,6 +76,7 @@ func newRootCommand() *cobra.Command {
 		newEventsCommand(),
 		newActivityCommand(),
 		newVerifyCommand(),
+		newSigningKeyCommand(),
 		newMigrateCommand(),
 		newMigrateStoreCommand(),
 		newVersionCommand(),

@@ -32,6 +32,7 @@ import (
 	"github.com/auditdrain/auditdrain/internal/s3"
 	"github.com/auditdrain/auditdrain/internal/series"
 	"github.com/auditdrain/auditdrain/internal/setup"
+	"github.com/auditdrain/auditdrain/internal/signing"
 	"github.com/auditdrain/auditdrain/internal/web"
 )
 
@@ -49,6 +50,9 @@ type settings struct {
 	postgres        string
 	lease           time.Duration
 	nodeName        string
+	keyFile         string
+	kmsKey          string
+	lostSigningKey  string
 	namespace       string
 	writerRoleARN   string
 	templateURL     string
@@ -74,9 +78,10 @@ func newServeCommand() *cobra.Command {
 
 AWS credentials, region and endpoints come from the standard AWS environment,
 files and metadata services. The first start writes an operator token to
-DATA/operator-token, unless AUDITDRAIN_OPERATOR_TOKEN gives one. With --postgres
-any number of processes share the work, nothing is kept in a folder, and
-AUDITDRAIN_OPERATOR_TOKEN is needed. --notify-url needs AUDITDRAIN_NOTIFY_SECRET: whsec_ and the output of openssl rand -base64 32.`,
+DATA/operator-token, unless AUDITDRAIN_OPERATOR_TOKEN gives one, and a key file to
+DATA/key-file, unless --key-file or --kms-key gives something else to keep the keys
+with that manifests are signed with. With --postgres any number of processes share
+the work, nothing is kept in a folder, and AUDITDRAIN_OPERATOR_TOKEN is needed. --notify-url needs AUDITDRAIN_NOTIFY_SECRET: whsec_ and the output of openssl rand -base64 32.`,
 		Args:              cobra.NoArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -94,6 +99,9 @@ AUDITDRAIN_OPERATOR_TOKEN is needed. --notify-url needs AUDITDRAIN_NOTIFY_SECRET
 	f.StringVar(&set.postgres, "postgres", "", "`URL` of a PostgreSQL database, such as postgres://user@host:5432/auditdrain, that any number of processes share, instead of a folder; give a password by the variable, or as PGPASSWORD or PGPASSFILE")
 	f.DurationVar(&set.lease, "lease", pgstore.DefaultLease, "with --postgres: how long it takes at most until others take over the drains of a process that has died")
 	f.StringVar(&set.nodeName, "node-name", "", "with --postgres: `name` of this process in logs, metrics and the database; default: the host's")
+	f.StringVar(&set.keyFile, "key-file", "", "`file` with 32 or more random characters that signing keys are encrypted with, the same for all processes; default: DATA/key-file, and with --postgres none, so that manifests cannot be signed")
+	f.StringVar(&set.kmsKey, "kms-key", "", "`ARN` of a key in AWS KMS (ECC_NIST_EDWARDS25519) that signs manifests, instead of --key-file")
+	f.StringVar(&set.lostSigningKey, "lost-signing-key", "", "`ID` of a signing key whose key file is lost: a new key takes its place at once")
 	f.StringVar(&set.namespace, "namespace", string(auditdrain.DefaultNamespace), "beginning of schema `name` and external IDs")
 	f.StringVar(&set.writerRoleARN, "writer-role-arn", "", "`ARN` of the role that customers' trust policies name, assumed first; without it, customers trust what the service runs as")
 	f.StringVar(&set.unsafeRoles, "unsafe-roles", "warn", "what to do about `roles` that others than their team could use: warn in test deliveries, or refuse to enable their drains")
@@ -111,6 +119,7 @@ AUDITDRAIN_OPERATOR_TOKEN is needed. --notify-url needs AUDITDRAIN_NOTIFY_SECRET
 	_ = cmd.RegisterFlagCompletionFunc("log-format", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("unsafe-roles", cobra.FixedCompletions([]string{"warn", "refuse"}, cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.MarkFlagDirname("data")
+	_ = cmd.MarkFlagFilename("key-file")
 	return cmd
 }
 
@@ -126,6 +135,9 @@ func newLogger(w io.Writer, format string) (*slog.Logger, error) {
 
 func (set settings) validate() error {
 	if err := set.validateSharing(); err != nil {
+		return err
+	}
+	if err := set.validateSigning(); err != nil {
 		return err
 	}
 	if err := auditdrain.Namespace(set.namespace).Validate(); err != nil {
@@ -213,6 +225,10 @@ func serve(ctx context.Context, set settings, log *slog.Logger, started func(*in
 	if err != nil {
 		return err
 	}
+	keyring, err := openKeyring(ctx, set, signing.Options{Store: eng.store, AWS: aws, Log: log})
+	if err != nil {
+		return err
+	}
 	listener, err := net.Listen("tcp", set.listen)
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
@@ -231,7 +247,7 @@ func serve(ctx context.Context, set settings, log *slog.Logger, started func(*in
 		STSTimeout:    set.stsTimeout,
 	})
 	defer client.Close()
-	in, err := newInstance(set, listener.Addr().String(), log, eng, client, operator, notifySecrets)
+	in, err := newInstance(set, listener.Addr().String(), log, eng, client, keyring, operator, notifySecrets)
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
@@ -281,7 +297,7 @@ type instance struct {
 	url       string
 }
 
-func newInstance(set settings, address string, log *slog.Logger, eng engine, client *s3.Client, operator auditdrain.TokenHash, notifySecrets [][]byte) (*instance, error) {
+func newInstance(set settings, address string, log *slog.Logger, eng engine, client *s3.Client, keyring *signing.Keyring, operator auditdrain.TokenHash, notifySecrets [][]byte) (*instance, error) {
 	store := eng.store
 	in := &instance{settings: set, log: log, engine: eng, aws: client, url: "http://" + address, registry: prometheus.NewRegistry()}
 	open := func(d auditdrain.Drain, unconditional bool) (deliver.Destination, error) {
@@ -324,6 +340,7 @@ func newInstance(set settings, address string, log *slog.Logger, eng engine, cli
 		Series:            store,
 		Links:             store,
 		Activities:        store,
+		SigningKeys:       keyring,
 		Events:            in.committer,
 		Tester:            diagnose.Tester{AWS: client, Explainer: explainer, RefuseUnsafe: set.unsafeRoles == "refuse"},
 		Deliverer:         in.deliverer,

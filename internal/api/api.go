@@ -25,6 +25,7 @@ import (
 
 	"github.com/auditdrain/auditdrain"
 	"github.com/auditdrain/auditdrain/internal/ingest"
+	"github.com/auditdrain/auditdrain/internal/manifest"
 )
 
 // TeamStore keeps teams.
@@ -115,6 +116,18 @@ type SeriesStore interface {
 	Series(ctx context.Context, drainID string, span auditdrain.Span, now time.Time) (auditdrain.Series, error)
 }
 
+// SigningKeys are the keys that manifests are signed with.
+type SigningKeys interface {
+	// Available reports whether manifests can be signed.
+	Available() bool
+	// Keys returns all, in the order they were added, and Public what they are
+	// checked with.
+	Keys(ctx context.Context) ([]auditdrain.SigningKey, error)
+	Public(ctx context.Context) (manifest.Keys, error)
+	// Rotate adds a key that signs from a time on. It sets act's target.
+	Rotate(ctx context.Context, activeFrom time.Time, act *auditdrain.Activity) (auditdrain.SigningKey, error)
+}
+
 // Committer makes events durable.
 type Committer interface {
 	Commit(ctx context.Context, b auditdrain.Batch) (auditdrain.EventsResult, error)
@@ -158,6 +171,7 @@ type Config struct {
 	Series        SeriesStore
 	Links         LinkStore
 	Activities    ActivityStore
+	SigningKeys   SigningKeys
 	Events        Committer
 	Tester        Tester
 	// RefuseUnsafeRoles refuses to let a drain deliver through a role that

@@ -22,6 +22,7 @@ import (
 	"github.com/auditdrain/auditdrain/internal/leaktest"
 	"github.com/auditdrain/auditdrain/internal/pebblestore"
 	"github.com/auditdrain/auditdrain/internal/s3"
+	"github.com/auditdrain/auditdrain/internal/signing"
 )
 
 // service is the API on a real store. Only AWS and the delivery loops are
@@ -79,6 +80,7 @@ func newService(t *testing.T) *service {
 		Series:        store,
 		Links:         store,
 		Activities:    store,
+		SigningKeys:   s.keyring(signing.Secret(strings.Repeat("x", 32))),
 		PublicURL:     "https://audit.example.com/",
 		Events:        committer,
 		Tester:        s,
@@ -93,6 +95,11 @@ func newService(t *testing.T) *service {
 	})
 	s.handler = s.api.Handler()
 	return s
+}
+
+// keyring is of a process with a key file that holds secret, or with none.
+func (s *service) keyring(secret signing.Secret) *signing.Keyring {
+	return signing.New(signing.Options{Store: s.store, Secret: secret, SecretFile: "key-file", Log: slog.New(slog.DiscardHandler)})
 }
 
 func (s *service) Changed(drainID string) {
@@ -247,6 +254,9 @@ func TestAccess(t *testing.T) {
 		{"GET", "/v1/tokens?teamId=team_a", "", []int{ok, ok, forbidden, forbidden, forbidden, forbidden, forbidden, noToken, noToken, noToken}},
 		{"POST", "/v1/tokens?teamId=team_a", `{"name":"x","role":"viewer"}`, []int{ok, ok, forbidden, forbidden, forbidden, forbidden, forbidden, noToken, noToken, noToken}},
 		{"DELETE", "/v1/tokens/{token}?teamId=team_a", "", []int{gone, gone, forbidden, forbidden, forbidden, forbidden, forbidden, noToken, noToken, noToken}},
+		{"GET", "/v1/signing-keys", "", []int{ok, ok, ok, ok, ok, ok, ok, noToken, noToken, noToken}},
+		{"POST", "/v1/signing-keys", `{}`, []int{ok, forbidden, forbidden, forbidden, forbidden, forbidden, forbidden, noToken, noToken, noToken}},
+		{"GET", "/.well-known/jwks.json", "", []int{ok, ok, ok, ok, ok, ok, ok, ok, ok, ok}},
 		{"GET", "/healthz", "", []int{ok, ok, ok, ok, ok, ok, ok, ok, ok, ok}},
 		{"GET", "/readyz", "", []int{ok, ok, ok, ok, ok, ok, ok, ok, ok, ok}},
 		{"GET", "/metrics", "", []int{ok, ok, ok, ok, ok, ok, ok, ok, ok, ok}},

@@ -135,6 +135,14 @@ func (s *Server) routes() []route {
 			summary: "Revoke a token.",
 			handle:  s.deleteToken},
 
+		{method: "GET", path: "/v1/signing-keys", roles: everyone,
+			summary: "List the keys that manifests are signed with, the latest first, by their fingerprints (RFC 7638), which can be pinned. One is active; next ones are published before they are, and retired ones for ever.",
+			out:     auditdrain.SigningKeyList{}, handle: s.listSigningKeys},
+		{method: "POST", path: "/v1/signing-keys", roles: operators,
+			summary: "Create the next signing key. It is published at once, and signs after activeAfterHours, 24 without it, so that whoever keeps a copy of the keys gets it in time. 409 if the service was started without a key file or a key in AWS KMS, or if that key is one already.",
+			in:      auditdrain.SigningKeyInput{}, out: auditdrain.SigningKeyInfo{}, handle: s.createSigningKey},
+		{method: "GET", path: "/.well-known/jwks.json", raw: http.HandlerFunc(s.jwks), summary: "The public keys that manifests are checked with, as a JSON Web Key Set: all that there are or ever were."},
+
 		{method: "GET", path: "/healthz", raw: http.HandlerFunc(s.healthz), summary: "The process is alive."},
 		{method: "GET", path: "/readyz", raw: http.HandlerFunc(s.readyz), summary: "Events can be taken: the store is writable and the server is not shutting down. Otherwise 503."},
 		{method: "GET", path: "/metrics", raw: s.metrics(), summary: "Metrics in the Prometheus text format."},

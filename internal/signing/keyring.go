@@ -365,7 +365,7 @@ func (k *Keyring) create(ctx context.Context, keys []auditdrain.SigningKey, acti
 		}
 	}
 	if act != nil {
-		act.TargetID = key.ID
+		act.TargetID, act.TargetName = key.ID, key.ID
 	}
 	if err := k.opts.Store.AddSigningKey(ctx, key, after, act); err != nil {
 		return key, fmt.Errorf("add signing key: %w", err)

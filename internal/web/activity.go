@@ -69,6 +69,7 @@ var actionTexts = map[string]string{
 	auditdrain.ActionTokenCreated:      "made the token",
 	auditdrain.ActionTokenRevoked:      "revoked the token",
 	auditdrain.ActionPortalLinkCreated: "made a portal link for",
+	auditdrain.ActionSigningKeyCreated: "made the signing key",
 	auditdrain.ActionLoggedIn:          "logged in",
 	auditdrain.ActionLoggedOut:         "logged out",
 }

@@ -20,6 +20,11 @@ type settingsPage struct {
 	Tokens   []auditdrain.Token // nil for viewers
 	Now      int64
 
+	// SigningKeys are shown to operators, where no team is; JWKS is where the keys
+	// themselves are.
+	SigningKeys []auditdrain.SigningKeyInfo
+	JWKS        string
+
 	Token    tokenForm
 	NewToken *auditdrain.NewToken // made just now
 
@@ -72,6 +77,11 @@ func (s *Server) settingsOf(v *visit) (settingsPage, error) {
 		}
 	} else {
 		page.Token.Role = auditdrain.RoleOperator
+		var err error
+		if page.SigningKeys, err = s.client.ListSigningKeys(v.Context()); err != nil {
+			return page, err
+		}
+		page.JWKS = s.public.JoinPath("/.well-known/jwks.json").String()
 	}
 	if !page.Owner {
 		return page, nil

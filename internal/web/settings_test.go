@@ -115,6 +115,26 @@ func TestOperatorMakesPortalLink(t *testing.T) {
 	}
 }
 
+func TestOperatorSeesSigningKeys(t *testing.T) {
+	s := newSite(t)
+	b := s.logIn(operatorToken)
+	b.get("/settings").want(t, 200, "Signing keys", "There are none", s.url+"/.well-known/jwks.json")
+	var ids []string
+	for _, hours := range []int{0, 0, 24} {
+		key, err := s.operator.CreateSigningKey(t.Context(), auditdrain.SigningKeyInput{ActiveAfterHours: &hours})
+		s.must(err)
+		ids = append(ids, key.ID)
+	}
+	p := b.get("/settings")
+	p.want(t, 200, append(ids, "retired", "active", "next")...)
+	b.get("/activity").want(t, 200, "made the signing key", ids[0])
+	for _, other := range []page{b.get("/settings?team=acme"), s.logIn(s.token(auditdrain.RoleOwner, "team_1")).get("/settings")} {
+		if strings.Contains(other.body, "Signing keys") {
+			t.Errorf("%s shows signing keys", other.path)
+		}
+	}
+}
+
 func TestActivityTellsWhoDidWhat(t *testing.T) {
 	s := newSite(t)
 	ann := s.logIn(s.token(auditdrain.RoleOwner, "team_1"))

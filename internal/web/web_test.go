@@ -19,6 +19,7 @@ import (
 	"github.com/auditdrain/auditdrain/internal/ingest"
 	"github.com/auditdrain/auditdrain/internal/pebblestore"
 	"github.com/auditdrain/auditdrain/internal/s3"
+	"github.com/auditdrain/auditdrain/internal/signing"
 	"github.com/auditdrain/auditdrain/internal/web"
 )
 
@@ -64,6 +65,7 @@ func newSite(t testing.TB, change ...func(*api.Config)) *site {
 		OperatorToken: auditdrain.HashToken(operatorToken),
 		Teams:         store, Tokens: store, Drains: store, Finder: store, Progress: store, Skips: store, Replays: store, Attempts: store, Series: store,
 		Links: store, Activities: store, PublicURL: server.URL,
+		SigningKeys: signing.New(signing.Options{Store: store, Secret: signing.Secret(signing.NewSecret()), SecretFile: "key-file", Log: log}),
 		Events:      committer,
 		Tester:      noTester{},
 		Deliverer:   noDeliverer{},
