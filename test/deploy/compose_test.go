@@ -59,6 +59,9 @@ func TestCompose(t *testing.T) {
 		if node.DependsOn["db"].Condition != types.ServiceConditionHealthy || len(node.Ports) > 0 {
 			t.Errorf("%s does not wait for the database, or can be had without the proxy", name)
 		}
+		if file := node.Environment["AUDITDRAIN_KEY_FILE"]; len(node.Secrets) != 1 || file == nil || *file != "/run/secrets/"+node.Secrets[0].Source {
+			t.Errorf("%s does not have the key file where it looks for it: %v", name, node.Secrets)
+		}
 		if !node.ReadOnly || !slices.Equal(node.CapDrop, []string{"ALL"}) || !slices.Contains(node.SecurityOpt, "no-new-privileges:true") {
 			t.Errorf("%s may do what it need not", name)
 		}

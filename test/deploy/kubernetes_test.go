@@ -203,6 +203,14 @@ func TestReferences(t *testing.T) {
 				}
 			}
 			var claims []string
+			for _, v := range c.pods.Spec.Volumes {
+				claims = append(claims, v.Name)
+				for _, item := range v.Secret.Items {
+					if v.Secret.SecretName != "auditdrain" || !slices.Contains(secret, item.Key) {
+						t.Errorf("volume %s is not of the secret that the example makes: %v", v.Name, v.Secret)
+					}
+				}
+			}
 			if s := c.statefulSet; s != nil {
 				if s.Spec.ServiceName != c.service.Name {
 					t.Errorf("service %s of the stateful set is not there", s.Spec.ServiceName)
@@ -216,7 +224,7 @@ func TestReferences(t *testing.T) {
 				mounts = append(mounts, m.Name)
 			}
 			if !slices.Equal(claims, mounts) {
-				t.Errorf("claims are %v, mounts %v", claims, mounts)
+				t.Errorf("claims and volumes are %v, mounts %v", claims, mounts)
 			}
 			if c.ingress != nil {
 				for _, p := range c.ingress.Spec.Rules[0].HTTP.Paths {
@@ -317,6 +325,9 @@ func TestReplicas(t *testing.T) {
 	if many.deployment == nil || many.replicas != 3 || many.service.Spec.PublishNotReadyAddresses {
 		t.Errorf("postgres is not three pods that are reached when they are ready")
 	}
+	if file, mount := environment(many)["AUDITDRAIN_KEY_FILE"], many.container().VolumeMounts[0]; file != mount.MountPath+"/"+many.pods.Spec.Volumes[0].Secret.Items[0].Path {
+		t.Errorf("the key file is %s, and the secret in %s", file, mount.MountPath)
+	}
 	if !selects(t, many.budget.Spec.Selector, many.pods.Labels) || many.budget.Spec.MaxUnavailable.IntValue() != 1 {
 		t.Errorf("the budget does not keep all but one of the pods")
 	}
@@ -366,7 +377,7 @@ func TestIngress(t *testing.T) {
 		}
 	}
 	pages := pagePaths(t)
-	for _, path := range append(pages, "/v1/events") {
+	for _, path := range append(pages, "/v1/events", "/.well-known/jwks.json") {
 		if !passes(path) {
 			t.Errorf("%s cannot be had from outside", path)
 		}

@@ -4,7 +4,9 @@ import (
 	"bufio"
 	"maps"
 	"net/http"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"syscall"
@@ -42,6 +44,9 @@ func TestStarts(t *testing.T) {
 			env["AUDITDRAIN_DATA"] = t.TempDir()
 			env["AUDITDRAIN_OPERATOR_TOKEN"] = given()["AUDITDRAIN_OPERATOR_TOKEN"]
 			env["AWS_EC2_METADATA_DISABLED"] = "true"
+			if _, ok := env["AUDITDRAIN_KEY_FILE"]; ok {
+				env["AUDITDRAIN_KEY_FILE"] = keyFile(t)
+			}
 			if _, ok := env["AUDITDRAIN_POSTGRES"]; ok {
 				env["AUDITDRAIN_POSTGRES"] = postgres.URL(postgres.NewSchema(t))
 			} else if name != "kubernetes single" {
@@ -50,6 +55,15 @@ func TestStarts(t *testing.T) {
 			isReady(t, env)
 		})
 	}
+}
+
+func keyFile(t *testing.T) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "key-file")
+	if err := os.WriteFile(file, []byte(strings.Repeat("x", 44)+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
 }
 
 // unitEnvironment is what auditdrain.env sets, and all that it proposes.
