@@ -11,7 +11,9 @@ import (
 
 func TestActiveSigningKey(t *testing.T) {
 	const hour = 3_600_000
-	key := func(id string, from int64) auditdrain.SigningKey { return auditdrain.SigningKey{ID: id, ActiveFrom: from} }
+	key := func(id string, from int64) auditdrain.SigningKey {
+		return auditdrain.SigningKey{ID: id, ActiveFrom: from}
+	}
 	for name, c := range map[string]struct {
 		keys []auditdrain.SigningKey
 		want string // the statuses, the latest first
