@@ -129,6 +129,7 @@ func calls(c *client.Client) map[string]func(context.Context) error {
 			_, err := c.ListAttempts(ctx, "team_1", "drn_1", "failed", 5)
 			return err
 		},
+		"Integrity": func(ctx context.Context) error { _, err := c.Integrity(ctx, "team_1", "drn_1"); return err },
 		"ListSkips": func(ctx context.Context) error { _, err := c.ListSkips(ctx, "team_1", "drn_1"); return err },
 		"SkipEvent": func(ctx context.Context) error {
 			_, err := c.SkipEvent(ctx, "team_1", "drn_1", auditdrain.SkipInput{})
@@ -173,6 +174,7 @@ func TestRequests(t *testing.T) {
 		"TestDelivery":     "POST /v1/drains/test?teamId=team_1",
 		"TestDrain":        "POST /v1/drains/drn_1/test?teamId=team_1",
 		"ListAttempts":     "GET /v1/drains/drn_1/attempts?limit=5&outcome=failed&teamId=team_1",
+		"Integrity":        "GET /v1/drains/drn_1/integrity?teamId=team_1",
 		"ListSkips":        "GET /v1/drains/drn_1/skips?teamId=team_1",
 		"SkipEvent":        "POST /v1/drains/drn_1/skips?teamId=team_1",
 		"StartReplay":      "POST /v1/drains/drn_1/replay?teamId=team_1",
@@ -235,7 +237,7 @@ func TestErrorIsTheServers(t *testing.T) {
 func TestRepeatsOnlyWhatIsSafe(t *testing.T) {
 	repeated := map[string]bool{
 		"ListTeams": true, "FindTeams": true, "GetTeam": true, "ListTokens": true, "ListDrains": true, "GetDrain": true, "SendEvents": true, "Setup": true, "CheckPolicies": true,
-		"ListAttempts": true, "ListSkips": true, "GetReplay": true, "ListActivity": true,
+		"ListAttempts": true, "Integrity": true, "ListSkips": true, "GetReplay": true, "ListActivity": true,
 	}
 	causes := map[string]struct {
 		answer    answer

@@ -24,6 +24,14 @@ func (c *Client) ListAttempts(ctx context.Context, team, id, outcome string, lim
 	return out.Attempts, err
 }
 
+// Integrity returns how far the account is that signed manifests keep of a drain. It
+// is repeated when that may help.
+func (c *Client) Integrity(ctx context.Context, team, id string) (auditdrain.Integrity, error) {
+	var out auditdrain.Integrity
+	err := c.call(ctx, get(teamQuery(team), "v1", "drains", id, "integrity"), &out)
+	return out, err
+}
+
 // ListSkips returns what a drain has given up, the latest first. It is
 // repeated when that may help.
 func (c *Client) ListSkips(ctx context.Context, team, id string) ([]auditdrain.Skip, error) {

@@ -27,6 +27,7 @@ type store interface {
 	activity.Store
 	api.ActivityStore
 	api.AttemptStore
+	api.ChainStore
 	api.DrainFinder
 	api.DrainStore
 	api.LinkStore

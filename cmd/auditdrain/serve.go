@@ -338,6 +338,7 @@ func newInstance(set settings, address string, log *slog.Logger, eng engine, cli
 		Replays:           store,
 		Attempts:          store,
 		Series:            store,
+		Chains:            store,
 		Links:             store,
 		Activities:        store,
 		SigningKeys:       keyring,

@@ -128,6 +128,12 @@ type SigningKeys interface {
 	Rotate(ctx context.Context, activeFrom time.Time, act *auditdrain.Activity) (auditdrain.SigningKey, error)
 }
 
+// ChainStore keeps how far the accounts of drains are.
+type ChainStore interface {
+	// Chain returns the zero Chain for a drain that never had Delivery.Integrity.
+	Chain(ctx context.Context, drainID string) (auditdrain.Chain, error)
+}
+
 // Committer makes events durable.
 type Committer interface {
 	Commit(ctx context.Context, b auditdrain.Batch) (auditdrain.EventsResult, error)
@@ -169,6 +175,7 @@ type Config struct {
 	Replays       ReplayStore
 	Attempts      AttemptStore
 	Series        SeriesStore
+	Chains        ChainStore
 	Links         LinkStore
 	Activities    ActivityStore
 	SigningKeys   SigningKeys

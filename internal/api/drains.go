@@ -131,6 +131,7 @@ func (s *Server) createDrain(c *call) (any, error) {
 		d = auditdrain.NewDrain(c.team.ID, in.Name, in.Delivery.WithDefaults(), now)
 		problems = append(problems, d.Validate(s.PartitionOf)...)
 		problems = append(problems, d.Delivery.ValidateWriter(s.Writer.KnownWriterARN(), s.PartitionOf)...)
+		problems = append(problems, s.needsKey(auditdrain.Delivery{}, d.Delivery)...)
 	}
 	if err := auditdrain.FieldErrors(problems); err != nil {
 		return nil, err
@@ -240,6 +241,7 @@ func startsWith(before, after auditdrain.Drain) bool {
 func (s *Server) patch(d *auditdrain.Drain, in auditdrain.DrainPatch, by auditdrain.Token) error {
 	now := time.Now().UnixMilli()
 	d.UpdatedAt = now
+	before := d.Delivery
 	if in.Name != nil {
 		d.Name = *in.Name
 	}
@@ -250,6 +252,7 @@ func (s *Server) patch(d *auditdrain.Drain, in auditdrain.DrainPatch, by auditdr
 		problems := d.Validate(s.PartitionOf)
 		if in.Delivery != nil {
 			problems = append(problems, d.Delivery.ValidateWriter(s.Writer.KnownWriterARN(), s.PartitionOf)...)
+			problems = append(problems, s.needsKey(before, d.Delivery)...)
 		}
 		if err := auditdrain.FieldErrors(problems); err != nil {
 			return err

@@ -63,7 +63,7 @@ func newSite(t testing.TB, change ...func(*api.Config)) *site {
 	config := api.Config{
 		Namespace:     auditdrain.DefaultNamespace,
 		OperatorToken: auditdrain.HashToken(operatorToken),
-		Teams:         store, Tokens: store, Drains: store, Finder: store, Progress: store, Skips: store, Replays: store, Attempts: store, Series: store,
+		Teams:         store, Tokens: store, Drains: store, Finder: store, Progress: store, Skips: store, Replays: store, Attempts: store, Series: store, Chains: store,
 		Links: store, Activities: store, PublicURL: server.URL,
 		SigningKeys: signing.New(signing.Options{Store: store, Secret: signing.Secret(signing.NewSecret()), SecretFile: "key-file", Log: log}),
 		Events:      committer,
