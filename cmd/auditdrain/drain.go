@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,6 +29,7 @@ func newDrainCommand() *cobra.Command {
 		newDrainSkipCommand(&conn),
 		newDrainSkipsCommand(&conn),
 		newDrainAttemptsCommand(&conn),
+		newDrainIntegrityCommand(&conn),
 		newDrainDeleteCommand(&conn),
 		newDrainTestCommand(&conn),
 	)
@@ -48,6 +50,7 @@ type drainFlags struct {
 	encoding   choice
 	encryption choice
 	objectACL  choice
+	integrity  bool
 }
 
 func (f *drainFlags) addTo(cmd *cobra.Command) {
@@ -62,9 +65,10 @@ func (f *drainFlags) addTo(cmd *cobra.Command) {
 	f.encryption.addTo(cmd, flags, "encryption", "", "encryption to ask S3 for; none leaves it to the bucket")
 	f.objectACL = choice{value: none, allowed: append([]string{none}, auditdrain.ObjectACLs...)}
 	f.objectACL.addTo(cmd, flags, "object-acl", "", "ACL to give objects; none sends no such header")
+	flags.BoolVar(&f.integrity, "integrity", false, "write a signed manifest every hour, which proves that nothing is missing (verify)")
 }
 
-// applyTo changes d by the flags that changed says were given.
+// applyTo changes d by the flags that changed says were given, but for integrity.
 func (f *drainFlags) applyTo(d *auditdrain.Delivery, changed func(flag string) bool) {
 	set := func(flag string, field *string, value string) {
 		if value == none {
@@ -98,6 +102,7 @@ func newDrainCreateCommand(conn *connection) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			delivery := auditdrain.Delivery{Type: "s3"}
 			f.applyTo(&delivery, func(string) bool { return true })
+			delivery.Integrity = f.integrity
 			delivery = delivery.WithDefaults()
 			return printResult(cmd, conn, func(ctx context.Context, api *client.Client) (auditdrain.Drain, error) {
 				return api.CreateDrain(ctx, conn.team, auditdrain.DrainInput{
@@ -156,13 +161,14 @@ func newDrainUpdateCommand(conn *connection) *cobra.Command {
 
 The REST API replaces a drain's delivery as a whole, so this reads it, changes
 it and writes it: of two updates at the same time, one can undo the other.`,
-		Example:           `  auditdrain drain update drn_… --encryption aws:kms`,
+		Example: `  auditdrain drain update drn_… --encryption aws:kms
+  auditdrain drain update drn_… --integrity=false`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			changed := cmd.Flags().Changed
 			delivery := slices.ContainsFunc([]string{"endpoint", "role-arn", "region", "encoding", "encryption", "object-acl"}, changed)
-			if !changed("name") && !delivery {
+			if !changed("name") && !delivery && !changed("integrity") {
 				return usagef("nothing to change: give at least one flag, see %s --help", cmd.CommandPath())
 			}
 			return printResult(cmd, conn, func(ctx context.Context, api *client.Client) (auditdrain.Drain, error) {
@@ -177,6 +183,10 @@ it and writes it: of two updates at the same time, one can undo the other.`,
 					}
 					f.applyTo(&drain.Delivery, changed)
 					patch.Delivery = &auditdrain.DeliveryPatch{Delivery: &drain.Delivery}
+				}
+				if changed("integrity") {
+					patch.Delivery = cmp.Or(patch.Delivery, &auditdrain.DeliveryPatch{})
+					patch.Delivery.Integrity = &f.integrity
 				}
 				return api.UpdateDrain(ctx, conn.team, args[0], patch)
 			}, printDrain)

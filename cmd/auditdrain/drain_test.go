@@ -25,14 +25,14 @@ func TestDrainCreate(t *testing.T) {
 		RoleARN: testRole, Region: "eu-central-1",
 	}
 	full := base
-	full.Encoding, full.ServerSideEncryption, full.ObjectACL = "json", "aws:kms", "bucket-owner-full-control"
+	full.Encoding, full.ServerSideEncryption, full.ObjectACL, full.Integrity = "json", "aws:kms", "bucket-owner-full-control", true
 	for name, tc := range map[string]struct {
 		args      []string
 		delivery  auditdrain.Delivery
 		startFrom int64
 	}{
 		"defaults":   {nil, base, 0},
-		"everything": {[]string{"--encoding", "json", "--encryption", "aws:kms", "--object-acl", "bucket-owner-full-control", "--start-from", "2026-05-22T10:00:00Z"}, full, 1779444000000},
+		"everything": {[]string{"--encoding", "json", "--encryption", "aws:kms", "--object-acl", "bucket-owner-full-control", "--integrity", "--start-from", "2026-05-22T10:00:00Z"}, full, 1779444000000},
 		"none":       {[]string{"--encryption", "none", "--object-acl", "none"}, base, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -78,6 +78,9 @@ func TestDrainUpdate(t *testing.T) {
 		"encoding": {[]string{"--encoding", "json"}, func(d *auditdrain.Drain) { d.Delivery.Encoding = "json" }},
 		"default":  {[]string{"--encoding", "ndjson"}, func(*auditdrain.Drain) {}},
 		"no sse":   {[]string{"--encryption", "none"}, func(d *auditdrain.Drain) { d.Delivery.ServerSideEncryption = "" }},
+		"on":       {[]string{"--integrity"}, func(d *auditdrain.Drain) { d.Delivery.Integrity = true }},
+		"off":      {[]string{"--integrity=false", "--encoding", "json"}, func(d *auditdrain.Drain) { d.Delivery.Encoding, d.Delivery.Integrity = "json", false }},
+		"stays":    {[]string{"--integrity=true", "--region", "us-east-1"}, func(d *auditdrain.Drain) { d.Delivery.Region, d.Delivery.Integrity = "us-east-1", true }},
 		"several": {[]string{"--name", "n", "--object-acl", "private", "--region", "us-east-1"}, func(d *auditdrain.Drain) {
 			d.Name, d.Delivery.ObjectACL, d.Delivery.Region = "n", "private", "us-east-1"
 		}},

@@ -56,6 +56,11 @@ func printDrain(w io.Writer, d auditdrain.Drain) {
 	field(w, "Encoding", d.Delivery.Encoding)
 	field(w, "Encryption", d.Delivery.ServerSideEncryption)
 	field(w, "Object ACL", d.Delivery.ObjectACL)
+	integrity := auditdrain.IntegrityOff
+	if d.Delivery.Integrity {
+		integrity = auditdrain.IntegrityOn
+	}
+	field(w, "Integrity", string(integrity))
 	field(w, "Created", when(d.CreatedAt))
 	field(w, "Updated", when(d.UpdatedAt))
 	if m := d.Metadata; m != nil {

@@ -282,3 +282,24 @@ func TestAwaitReplay(t *testing.T) {
 		})
 	})
 }
+
+func TestPrintIntegrity(t *testing.T) {
+	ago := time.Now().Add(-90*time.Minute - time.Second).UnixMilli()
+	var b strings.Builder
+	printIntegrity(&b, auditdrain.Integrity{
+		State: auditdrain.IntegrityOn, Manifests: 7, Head: "ab12", CoveredUntil: ago, WrittenAt: ago, Waiting: 1,
+		LastError: "S3 did not let us.", LastErrorAt: ago, Anchored: 5, KeyID: "key_1",
+		Folder: "s3://acme/manifest/drn_1/", Verify: "auditdrain verify s3://acme",
+	})
+	at := when(ago) + " (90 minutes ago)\n"
+	want := "Integrity:\ton\nManifests:\t7 written\nLast manifest:\t" + at + "Covered until:\t" + at + "Head:\tab12\nSigning key:\tkey_1\n" +
+		"Anchored:\tup to manifest 5\nWaiting:\t1 manifest\nLast failure:\t" + at + "Last error:\tS3 did not let us.\nFolder:\ts3://acme/manifest/drn_1/\n" +
+		"\nTo verify: auditdrain verify s3://acme\n"
+	if diff := cmp.Diff(want, b.String()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	b.Reset()
+	if printIntegrity(&b, auditdrain.Integrity{State: auditdrain.IntegrityOff}); b.String() != "Integrity:\toff\n" {
+		t.Errorf("of a drain that never had it: %q", b.String())
+	}
+}
