@@ -23,7 +23,8 @@ type drainPage struct {
 	Charts   charts
 	Failures []failure
 	Replay   *auditdrain.Replay // the last one, if there was one
-	Test     *testResult        // made just now
+	Account  auditdrain.Integrity
+	Test     *testResult // made just now
 	Live     string
 }
 
@@ -104,6 +105,9 @@ func (s *Server) drainPage(v *visit) (drainPage, error) {
 		return page, err
 	}
 	page.Failures = failuresOf(failed)
+	if page.Account, err = s.client.Integrity(v.Context(), d.TeamID, d.ID); err != nil {
+		return page, err
+	}
 	replay, err := s.client.GetReplay(v.Context(), d.TeamID, d.ID)
 	switch {
 	case err == nil:
@@ -128,6 +132,7 @@ func (s *Server) liveDrain(v *visit) (map[string]template.HTML, error) {
 		"progress": {"drain-progress", page},
 		"failures": {"drain-failures", page},
 		"replay":   {"drain-replay", page},
+		"account":  {"drain-account", page.Account},
 		"numbers":  {"numbers", page.Charts},
 	}
 	for _, c := range page.Charts.Charts {

@@ -61,6 +61,7 @@ var drainFields = []field{
 	{name: "policyBucket", label: "Bucket policy", policy: auditdrain.PolicyBucket},
 	{name: "policyKey", label: "Key policy", policy: auditdrain.PolicyKey},
 	{name: "encoding", label: "Encoding", api: []string{"encoding"}, missing: "Choose one of the two."},
+	{name: "integrity", label: "Integrity", api: []string{"integrity"}},
 	{name: "encryption", label: "Encryption", api: []string{"serverSideEncryption", "encryption"}},
 	{name: "acl", label: "Object ACL", api: []string{"objectAcl"}},
 	{name: "since", label: "Begin with events since, in UTC (optional)", api: []string{"startFrom"}},
@@ -77,6 +78,9 @@ func (f *drainForm) change(d auditdrain.Drain) {
 	f.typed = map[string]string{
 		"name": d.Name, "bucket": bucket, "prefix": prefix, "region": d.Delivery.Region, "role": d.Delivery.RoleARN,
 		"encoding": d.Delivery.Encoding, "encryption": d.Delivery.ServerSideEncryption, "acl": d.Delivery.ObjectACL,
+	}
+	if d.Delivery.Integrity {
+		f.typed["integrity"] = "yes"
 	}
 }
 
@@ -234,6 +238,7 @@ func (f *drainForm) delivery() auditdrain.Delivery {
 	d.Encoding = f.typed["encoding"]
 	d.ServerSideEncryption = f.typed["encryption"]
 	d.ObjectACL = f.typed["acl"]
+	d.Integrity = f.typed["integrity"] != ""
 	return d
 }
 

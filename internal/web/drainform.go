@@ -123,7 +123,9 @@ func (s *Server) testForm(v *visit, f *drainForm) error {
 func (s *Server) save(ctx context.Context, f *drainForm) (to string, err error) {
 	name, delivery := f.Value("name"), f.delivery()
 	if f.Editing() {
-		if _, err := s.client.UpdateDrain(ctx, f.Team.ID, f.Drain.ID, auditdrain.DrainPatch{Name: &name, Delivery: &auditdrain.DeliveryPatch{Delivery: &delivery}}); err != nil {
+		if _, err := s.client.UpdateDrain(ctx, f.Team.ID, f.Drain.ID, auditdrain.DrainPatch{
+			Name: &name, Delivery: &auditdrain.DeliveryPatch{Delivery: &delivery, Integrity: &delivery.Integrity},
+		}); err != nil {
 			return "", err
 		}
 		return "/drains/" + url.PathEscape(f.Drain.ID) + "?done=saved", nil

@@ -143,7 +143,7 @@ func TestDrainIsLive(t *testing.T) {
 	d := s.drain("team_1", "Archive")
 	b := s.logIn(s.token(auditdrain.RoleOwner, "team_1"))
 	stream := b.open(liveAddress(t, b.get("/drains/"+d.ID+"?span=24h")))
-	want := []string{"chart-backlog", "chart-latency", "chart-rate", "failures", "numbers", "progress", "replay", "sentence", "state", "toggle", "why"}
+	want := []string{"account", "chart-backlog", "chart-latency", "chart-rate", "failures", "numbers", "progress", "replay", "sentence", "state", "toggle", "why"}
 	if diff := cmp.Diff(want, ids(stream.first())); diff != "" {
 		t.Errorf("what is sent at first (-want +got):\n%s", diff)
 	}
