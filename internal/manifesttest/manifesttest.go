@@ -1,5 +1,5 @@
-// Package manifesttest writes the objects and manifests of drains into a folder, for
-// tests of what reads them.
+// Package manifesttest writes the objects and manifests of drains into a folder, or
+// wherever a test wants them, for tests of what reads them.
 package manifesttest
 
 import (
@@ -38,7 +38,9 @@ func Keys(keys ...ed25519.PrivateKey) manifest.Keys {
 type Drain struct {
 	TB  testing.TB
 	Dir string // what is below the endpoint's prefix
-	Key ed25519.PrivateKey
+	// Store writes an object instead of into Dir, if it is set.
+	Store func(key string, body []byte)
+	Key   ed25519.PrivateKey
 	// Next is the next manifest, as far as it is known.
 	Next    manifest.Manifest
 	objects []manifest.Object
@@ -154,6 +156,10 @@ func (d *Drain) Sign(head manifest.Head) []byte {
 // Write writes an object, over what is there.
 func (d *Drain) Write(key string, body []byte) {
 	d.TB.Helper()
+	if d.Store != nil {
+		d.Store(key, body)
+		return
+	}
 	name := filepath.Join(d.Dir, filepath.FromSlash(key))
 	if folder := filepath.Dir(name); folder != d.last {
 		if err := os.MkdirAll(folder, 0o755); err != nil {

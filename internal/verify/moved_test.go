@@ -81,32 +81,32 @@ func TestMovedAndAttacked(t *testing.T) {
 		attack func(old, newer *tree)
 		want   string
 	}{
-		{"head, with the manifest that says where the rest is", false, func(_, newer *tree) { newer.removeManifest(3, true) },
+		{"head, with the manifest that says where the rest is", false, func(_, newer *tree) { newer.removeManifest(drainID, 3, true) },
 			"missing-manifest 1"},
 		{"all that is in the old place", true, func(old, _ *tree) {
-			old.removeManifest(1, true)
-			old.removeManifest(2, true)
-			old.check(os.RemoveAll(old.path(manifest.DataRoot)))
+			clear(old.files)
 		}, "missing-manifest 1"},
 		{"all of this drain that is in the old place", true, func(old, _ *tree) {
-			manifesttest.New(old.t, old.dir, "drn_2").Hour(0)
-			old.removeManifest(1, true)
-			old.removeManifest(2, true)
+			old.drain("drn_2").Hour(0)
+			old.removeManifest(drainID, 1, true)
+			old.removeManifest(drainID, 2, true)
 		}, "missing-manifest 1"},
-		{"the old place's manifest 1", true, func(old, _ *tree) { old.removeManifest(1, true) },
+		{"the old place's manifest 1", true, func(old, _ *tree) { old.removeManifest(drainID, 1, true) },
 			"missing-manifest 1"},
 		{"movedFrom, by another key", false, func(_, newer *tree) {
 			thief := &manifesttest.Drain{TB: newer.t, Key: manifesttest.Key(1)}
-			newer.removeManifest(3, true)
+			newer.removeManifest(drainID, 3, true)
 			newer.rewrite(4, thief, func(m *manifest.Manifest) { m.MovedFrom = oldEndpoint })
 		}, "missing-manifest 1"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			old, newer := moved(t)
-			tc.attack(&tree{t: t, dir: old, aside: t.TempDir()}, &tree{t: t, dir: newer, aside: t.TempDir()})
-			o := options(newer, at(4*time.Hour))
+			oldDir, newDir := moved(t)
+			old, newer := open(t, oldDir), open(t, newDir)
+			tc.attack(old, newer)
+			o := options("", at(4*time.Hour))
+			o.Places = []verify.Place{newer}
 			if tc.both {
-				o.Places = append(o.Places, verify.Dir{Path: old})
+				o.Places = append(o.Places, old)
 			}
 			if r := run(t, o); !strings.Contains(strings.Join(found(r), "\n"), tc.want) {
 				t.Errorf("%v, want %s", r.Findings, tc.want)

@@ -342,6 +342,32 @@ func TestOr(t *testing.T) {
 	}
 }
 
+// TestFolders has folders in objects' places, and objects in folders'.
+func TestFolders(t *testing.T) {
+	dir := t.TempDir()
+	d := manifesttest.New(t, dir, drainID)
+	objects := d.Deliver(3)
+	inFile, tooLong := "schema=audit_log/file/x.json", "schema=audit_log/"+strings.Repeat("x", 300)
+	d.List(manifest.Object{Key: inFile}, manifest.Object{Key: tooLong})
+	d.Next.Sequence.To += 2
+	d.Write("schema=audit_log/file", nil)
+	d.Hour(0)
+	name := filepath.Join(dir, filepath.FromSlash(objects[0].Key))
+	if err := errors.Join(os.Remove(name), os.Mkdir(name, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, filepath.FromSlash(objects[1].Key)), []byte("{}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"missing 1 " + inFile, "missing 1 " + objects[0].Key, "missing 1 " + tooLong,
+		"altered 1 " + objects[1].Key, "unexpected 0 schema=audit_log/file",
+	}
+	if diff := cmp.Diff(want, found(run(t, options(dir, at(time.Hour))))); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestNothingThere(t *testing.T) {
 	r := run(t, options(t.TempDir(), at(0)))
 	if diff := cmp.Diff([]string{"missing-manifest 0"}, found(r)); diff != "" {
