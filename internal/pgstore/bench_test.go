@@ -2,6 +2,7 @@ package pgstore
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"runtime"
 	"sync/atomic"
@@ -117,5 +118,36 @@ func BenchmarkRetainNothing(b *testing.B) {
 		if _, err := s.Retain(context.Background(), 0); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// BenchmarkSeal seals an hour of each of many drains in which nothing has happened.
+func BenchmarkSeal(b *testing.B) {
+	s := withDrains(b, benchDrains)
+	as, err := json.Marshal(asNow("json").Rendering)
+	must(b, err)
+	sql(b, s, `UPDATE delivery SET cursor = 10`)
+	sql(b, s, `
+INSERT INTO chains (drain_id, team_id, sequence, activity, needs, data)
+SELECT drain_id, team_id, 11, 0, 11, format('{"drainId":"%s","teamId":"%s","sequence":11,"since":%s,"as":%s}', drain_id, team_id, $1::bigint, $2::text) FROM delivery`,
+		int64(at), string(as))
+	sql(b, s, `VACUUM ANALYZE`)
+	var n atomic.Int64
+	statements := counted(b, s.metrics.statements.WithLabelValues("work"))
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			i := n.Add(1) - 1
+			req := auditdrain.SealRequest{Cause: auditdrain.SealHour, At: at + (1+i/benchDrains)*hour}
+			if _, err := s.Seal(context.Background(), fmt.Sprint("drain", 1+i%benchDrains), req); err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	})
+	b.ReportMetric((counted(b, s.metrics.statements.WithLabelValues("work"))-statements)/float64(b.N), "statements/op")
+	seals, err := list(b.Context(), s, "count seals", pgx.RowTo[int], `SELECT count(*) FROM seals`)
+	must(b, err)
+	if seals[0] != b.N {
+		b.Errorf("%d seals, want %d", seals[0], b.N)
 	}
 }

@@ -36,6 +36,14 @@ func TestTakenBack(t *testing.T) {
 	id := team(t, s, drains[0])
 	sql(t, s, `DELETE FROM events WHERE team_id = '`+id+`' AND seq = 2`)
 	sql(t, s, `UPDATE sequences SET last_seq = 1, total_bytes = 2 WHERE team_id = '`+id+`'`)
+	seal := func() (err error) {
+		t.Helper()
+		eventually(t, "a drain is sealed or not, on a connection that is alive", func() bool {
+			_, err = a.node.Seal(t.Context(), drains[0], auditdrain.SealRequest{As: asNow("json"), At: at})
+			return auditdrain.ErrorCode(err) != auditdrain.CodeUnavailable
+		})
+		return err
+	}
 	save := func() (gone []string) {
 		t.Helper()
 		eventually(t, "progress is saved or refused, on a connection that is alive", func() bool {
@@ -49,6 +57,9 @@ func TestTakenBack(t *testing.T) {
 		return gone
 	}
 	// Before the node has noticed, and whether or not the number is there again.
+	if err := seal(); auditdrain.ErrorCode(err) != auditdrain.CodeConflict {
+		t.Errorf("what the other server did not show was sealed: %v", err)
+	}
 	if gone := save(); len(gone) != 2 {
 		t.Errorf("what the other server did not show was saved: %q are gone, want all", gone)
 	}
@@ -68,6 +79,7 @@ func TestTakenBack(t *testing.T) {
 			t.Errorf("cursor %d, want 0: nothing was saved", state.Cursor)
 		}
 	}
+	must(t, seal())
 	if gone := save(); len(gone) > 0 {
 		t.Errorf("%q are gone: what is read from the new server is not saved", gone)
 	}
