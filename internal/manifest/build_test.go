@@ -4,10 +4,9 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
-
-	"github.com/google/go-cmp/cmp"
 
 	"github.com/auditdrain/auditdrain"
 )
@@ -31,7 +30,7 @@ func TestParts(t *testing.T) {
 	for n, want := range map[int]int{0: 0, 1: 1, MaxPartObjects + 1: 2} {
 		parts, body, head := build(n)
 		again, bodyAgain, headAgain := build(n)
-		if !cmp.Equal(parts, again) || !bytes.Equal(body, bodyAgain) || head != headAgain || head.SHA256 != Sum(body) {
+		if !maps.EqualFunc(parts, again, bytes.Equal) || !bytes.Equal(body, bodyAgain) || head != headAgain || head.SHA256 != Sum(body) {
 			t.Errorf("%d objects: not the same bytes twice", n)
 		}
 		m, err := Parse(body)
