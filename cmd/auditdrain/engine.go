@@ -59,6 +59,8 @@ type store interface {
 type deliveries interface {
 	deliver.Store
 	deliver.Drains
+	deliver.Chains
+	deliver.Manifests
 	series.Store
 }
 

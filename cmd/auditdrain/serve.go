@@ -313,6 +313,7 @@ func newInstance(set settings, address string, log *slog.Logger, eng engine, cli
 	explainer := diagnose.Explainer{Namespace: auditdrain.Namespace(set.namespace), WriterARN: client.KnownWriterARN}
 	in.deliverer = deliver.New(eng.deliveries, eng.deliveries, open, deliver.Options{
 		Grace: set.shutdownTimeout / 2, Explain: explainer.Explain, StatusChanged: statusChanged, Log: log,
+		Integrity: &deliver.Integrity{Chains: eng.deliveries, Manifests: eng.deliveries, Signer: keyring},
 	})
 	in.recorder = series.New(in.deliverer, eng.deliveries, log)
 	in.committer = ingest.NewCommitter(store, in.deliverer.Wake, log)
