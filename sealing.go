@@ -30,7 +30,7 @@ func (c Chain) Seal(req SealRequest, facts SealFacts) (Chain, []Seal, error) {
 	case c.DrainID == "" && (req.As == nil || !req.As.Delivery.Integrity):
 		return c, nil, nil
 	case c.DrainID == "" || c.State == ChainOff:
-		s.begin()
+		err = s.begin()
 	case req.As != nil:
 		err = s.deliverAs(*req.As)
 	default:
@@ -56,14 +56,14 @@ type sealing struct {
 }
 
 // begin begins a chain, or goes on with one that was off.
-func (s *sealing) begin() {
+func (s *sealing) begin() error {
 	as := s.req.As
 	switch {
 	case s.req.Cause == SealDeleted && s.State == ChainOff:
 		s.State = ChainDeleted
-		return
+		return nil
 	case as == nil || !as.Delivery.Integrity:
-		return
+		return nil
 	case s.DrainID == "":
 		s.DrainID, s.TeamID = s.facts.DrainID, s.facts.TeamID
 		s.Sequence, s.Since = s.to, s.at
@@ -80,7 +80,7 @@ func (s *sealing) begin() {
 	if s.facts.IPAddressesChanged {
 		s.EitherTo = s.ahead()
 	}
-	s.beginReplay(as.Replay)
+	return s.beginReplay(as.Replay)
 }
 
 // before returns the number of the activity before the last one that is about the
@@ -136,8 +136,7 @@ func (s *sealing) deliverAs(as DeliversAs) error {
 		s.EitherTo = max(s.EitherTo, s.ahead())
 	}
 	s.As = as.Rendering
-	s.beginReplay(as.Replay)
-	return nil
+	return s.beginReplay(as.Replay)
 }
 
 // because seals for a cause that changes nothing about how events are written.
@@ -231,18 +230,26 @@ func (s *sealing) replayed(over, inFlight bool) error {
 	return s.add(seal)
 }
 
-func (s *sealing) beginReplay(o *ReplayOrder) {
+func (s *sealing) beginReplay(o *ReplayOrder) error {
 	if s.Replay != nil || o == nil || o.Cancelled || o.LastSeq < o.FirstSeq {
-		return
+		return nil
 	}
 	r := ChainReplay{ID: o.ID, Next: o.FirstSeq, Last: o.LastSeq, Since: s.at}
 	if p := s.facts.State.Replay; p != nil && p.ID == o.ID {
 		if p.FinishedAt != 0 {
-			return
+			return nil
 		}
 		r.Next = max(r.Next, p.Cursor+1)
 	}
-	s.Replay = &r
+	// It may have been cancelled since it was read, and its events removed.
+	accepted, err := s.facts.AcceptedAt(r.Next)
+	if err != nil {
+		return fmt.Errorf("event %d: %w", r.Next, err)
+	}
+	if accepted != 0 {
+		s.Replay = &r
+	}
+	return nil
 }
 
 // ahead returns the last event that may have been begun to be written.

@@ -2,6 +2,7 @@ package auditdrain
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"testing"
 
@@ -43,7 +44,7 @@ const nine = 1_779_440_400_000 // a full hour
 func newSealed(t *testing.T) *sealed {
 	return &sealed{t: t, now: nine, facts: SealFacts{
 		DrainID: "drn_1", TeamID: "team_1",
-		AcceptedAt: func(uint64) (int64, error) { return 0, nil },
+		AcceptedAt: func(uint64) (int64, error) { return math.MaxInt64, nil },
 	}}
 }
 
@@ -120,8 +121,16 @@ func TestSeal(t *testing.T) {
 	s.now += 3 * hour
 	s.want(s.do(SealRequest{Cause: SealHour}), "3 late 13-13")
 
-	// A replay, and what is written of it in two hours.
+	// A replay that is over by now, and its events gone.
 	s.now += 20 * minute
+	s.facts.AcceptedAt = func(uint64) (int64, error) { return 0, nil }
+	s.want(s.do(SealRequest{As: a.with(func(a *DeliversAs) { a.Replay = &ReplayOrder{ID: "rpl_0", FirstSeq: 3, LastSeq: 9} })}))
+	if s.chain.Replay != nil {
+		t.Errorf("replay %+v is open", s.chain.Replay)
+	}
+	s.facts.AcceptedAt = func(uint64) (int64, error) { return math.MaxInt64, nil }
+
+	// A replay, and what is written of it in two hours.
 	b := a.with(func(a *DeliversAs) { a.Replay = &ReplayOrder{ID: "rpl_1", FirstSeq: 3, LastSeq: 9} })
 	s.want(s.do(SealRequest{As: b}))
 	s.facts.State.Replay = &ReplayProgress{ID: "rpl_1", Cursor: 5}

@@ -141,7 +141,8 @@ func (k *sealing) seal(ctx context.Context, tx pgx.Tx) (written bool, err error)
 	k.facts.DrainID = k.drainID
 	slices.Reverse(k.facts.Activities)
 	k.facts.AcceptedAt = func(seq uint64) (int64, error) {
-		at, err := collect(ctx, tx, pgx.RowTo[int64], `SELECT accepted_at / 1000 FROM events WHERE team_id = $1 AND seq = $2`, k.facts.TeamID, int64(seq))
+		at, err := collect(ctx, tx, pgx.RowTo[int64], `
+SELECT e.accepted_at / 1000 FROM events e JOIN sequences q USING (team_id) WHERE e.team_id = $1 AND e.seq = $2 AND e.seq > q.gone`, k.facts.TeamID, int64(seq))
 		if err != nil || at == nil {
 			return 0, err
 		}

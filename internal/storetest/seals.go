@@ -404,6 +404,13 @@ func testRetainSeals(f *fixture) {
 		f.must(f.SealWritten(f.ctx, "d1", c.Written, "head", 1))
 	}
 	f.retain(0, 4)
+
+	// A replay that was cancelled since whoever delivers has read of it.
+	as.Delivery.Integrity = true
+	as.Replay = &auditdrain.ReplayOrder{ID: "rpl_2", FirstSeq: order.FirstSeq, LastSeq: order.LastSeq}
+	if c := f.seal("d1", auditdrain.SealRequest{As: &as}); c.Replay != nil || c.State != auditdrain.ChainOpen {
+		f.Errorf("chain %+v has a replay of events that are not kept", c)
+	}
 }
 
 // All that can happen to a chain at once: no event is missing in its seals, none is
