@@ -26,7 +26,9 @@ var _ interface {
 	api.SkipStore
 	api.TeamStore
 	api.TokenStore
+	deliver.Chains
 	deliver.Drains
+	deliver.Manifests
 	deliver.Records
 	deliver.Store
 	deliver.Surveyor
@@ -40,7 +42,9 @@ var _ interface {
 
 // A Node is what a process delivers.
 var _ interface {
+	deliver.Chains
 	deliver.Drains
+	deliver.Manifests
 	deliver.Store
 	series.Store
 } = (*pgstore.Node)(nil)
