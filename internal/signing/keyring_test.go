@@ -350,7 +350,7 @@ func TestParseSecret(t *testing.T) {
 			t.Errorf("%.40q: %v", file, err)
 		}
 	}
-	if signing.NewSecret() == signing.NewSecret() {
+	if a, b := signing.NewSecret(), signing.NewSecret(); a == b {
 		t.Error("two secrets are the same")
 	}
 }

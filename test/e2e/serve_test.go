@@ -33,10 +33,15 @@ type service struct {
 // serve starts the service on a folder and waits until it listens.
 func serve(t *testing.T, awsURL, data string, args ...string) *service {
 	t.Helper()
-	p := start(t, binary(t), environment(t, awsURL, "AUDITDRAIN_OPERATOR_TOKEN="+operatorToken), serveArgs(data, args...)...)
+	return serviceOf(start(t, binary(t), environment(t, awsURL, "AUDITDRAIN_OPERATOR_TOKEN="+operatorToken), serveArgs(data, args...)...))
+}
+
+// serviceOf waits until the process listens.
+func serviceOf(p *process) *service {
+	p.t.Helper()
 	url := p.url()
-	hc := newHTTPClient(t)
-	return &service{process: p, url: url, http: hc, api: newClient(t, hc, url)}
+	hc := newHTTPClient(p.t)
+	return &service{process: p, url: url, http: hc, api: newClient(p.t, hc, url)}
 }
 
 func serveArgs(data string, more ...string) []string {
