@@ -312,7 +312,8 @@ func (r remote) Sign(_ io.Reader, message []byte, _ crypto.SignerOpts) ([]byte, 
 	return r.sign(message)
 }
 
-// decrypted returns a private key, or a LostError.
+// decrypted returns a private key, or a LostError. What it is encrypted with says
+// which key it is of.
 func (k *Keyring) decrypted(key auditdrain.SigningKey) (ed25519.PrivateKey, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -323,7 +324,7 @@ func (k *Keyring) decrypted(key auditdrain.SigningKey) (ed25519.PrivateKey, erro
 		return nil, &LostError{key.ID, "it is encrypted with a key file, which serve was not given"}
 	}
 	private, err := k.opts.Secret.decrypt(key.ID, key.Encrypted)
-	if err != nil || manifest.Fingerprint(private.Public().(ed25519.PublicKey)) != key.ID {
+	if err != nil {
 		return nil, &LostError{key.ID, "it was encrypted with another key file than " + k.opts.SecretFile}
 	}
 	k.private[key.ID] = private

@@ -298,7 +298,7 @@ func TestKeyThatIsToComeIsLost(t *testing.T) {
 	wantError(t, k.EnsureKey(t.Context(), ""), next)
 }
 
-// A file that decrypts must also give the key that is published.
+// What was encrypted of one key is not taken for another.
 func TestEncryptedForAnotherKey(t *testing.T) {
 	w := newWorld(t)
 	k := w.keyring(keyFile)

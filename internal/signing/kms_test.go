@@ -148,7 +148,12 @@ func TestKMSKeyCannotSign(t *testing.T) {
 
 	// What may pass by itself does not have another key sign.
 	for _, fault := range []awssim.Fault{{Err: awssim.Throttling()}, {Err: awssim.InternalError()}, {Close: true}} {
-		w.sim.SetFault(func(r awssim.FaultRequest) awssim.Fault { return fault })
+		w.sim.SetFault(func(r awssim.FaultRequest) awssim.Fault {
+			if strings.Contains(r.Header.Get("Authorization"), "/eu-central-1/kms/") { // the first key's region
+				return fault
+			}
+			return awssim.Fault{}
+		})
 		signed, err := k.Sign(t.Context(), first, head)
 		if err == nil {
 			t.Errorf("%+v: signed with %s", fault, signed.KeyID)
