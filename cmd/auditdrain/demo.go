@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
 
@@ -18,7 +19,9 @@ import (
 
 	"github.com/auditdrain/auditdrain"
 	"github.com/auditdrain/auditdrain/client"
+	"github.com/auditdrain/auditdrain/internal/manifest"
 	"github.com/auditdrain/auditdrain/internal/s3"
+	"github.com/auditdrain/auditdrain/internal/verify"
 )
 
 // demoSettings are what demo can be told.
@@ -40,7 +43,8 @@ service as serve runs it, a team with an enabled S3 drain, and a producer.
 
 Objects are plain files under DIR/s3. At the end (Ctrl-C, --events or
 --duration) demo delivers what was accepted, compares the objects with the
-acknowledged events, and exits with 0 only if they are the same.
+acknowledged events, verifies them by the drain's signed manifests, and exits
+with 0 only if all is there and the same.
 Run it again with the same --dir to go on.`,
 		Args:              cobra.NoArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
@@ -125,6 +129,9 @@ func demo(ctx context.Context, set demoSettings, out, errOut io.Writer) error {
 	if err := p.awaitDelivery(context.WithoutCancel(ctx)); err != nil {
 		return err
 	}
+	if err := p.closeAccount(context.WithoutCancel(ctx), in.url); err != nil {
+		return err
+	}
 	service.stop()
 	if service.err != nil {
 		return service.err
@@ -132,7 +139,8 @@ func demo(ctx context.Context, set demoSettings, out, errOut io.Writer) error {
 	if err := p.ledger.addStored(context.WithoutCancel(ctx), filepath.Join(set.dir, "data")); err != nil {
 		return err
 	}
-	return verdict(out, sim, p.ledger)
+	err = verdict(out, sim, p.ledger)
+	return errors.Join(err, p.prove(context.WithoutCancel(ctx), out))
 }
 
 func introduce(out io.Writer, url string, set demoSettings) {
@@ -148,7 +156,7 @@ func introduce(out io.Writer, url string, set demoSettings) {
   try       export AUDITDRAIN_URL=%[1]s AUDITDRAIN_TOKEN=$(cat %[2]s)
             %[6]s drain list --team %[3]s
             find %[5]s -name '*.jsonl' | tail -1 | xargs cat
-Ctrl-C ends the producer, delivers the rest and compares.
+Ctrl-C ends the producer, delivers the rest, compares and verifies.
 
 `, url, token, demoTeam, demoEndpoint, filepath.Join(set.dir, "s3", demoBucket), ownCommand())
 }
@@ -195,16 +203,24 @@ func newDemoProducer(ctx context.Context, url string, set demoSettings) (*demoPr
 		return nil, fmt.Errorf("list drains: %w", err)
 	}
 	p := &demoProducer{set: set, client: c, source: newDemoEvents()}
-	if len(drains) == 0 {
+	if len(drains) > 0 {
+		// An earlier demo has paused it at its end.
+		enabled, integrity := auditdrain.StatusEnabled, true
+		patch := auditdrain.DrainPatch{Status: &enabled, Delivery: &auditdrain.DeliveryPatch{Integrity: &integrity}}
+		if _, err := c.UpdateDrain(ctx, demoTeam, drains[0].ID, patch); err != nil {
+			return nil, fmt.Errorf("resume drain: %w", err)
+		}
+	} else {
 		d, err := c.CreateDrain(ctx, demoTeam, auditdrain.DrainInput{
 			Name:    "Security archive",
 			Schemas: auditdrain.AuditLogSchemas(),
 			Delivery: &auditdrain.Delivery{
-				Type:     "s3",
-				Endpoint: demoEndpoint,
-				Encoding: "ndjson",
-				RoleARN:  demoCustomerRole,
-				Region:   demoRegion,
+				Type:      "s3",
+				Endpoint:  demoEndpoint,
+				Encoding:  "ndjson",
+				RoleARN:   demoCustomerRole,
+				Region:    demoRegion,
+				Integrity: true,
 			},
 		})
 		if err != nil {
@@ -297,6 +313,63 @@ func (p *demoProducer) awaitDelivery(ctx context.Context) error {
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
+}
+
+// closeAccount has the last manifest written, by pausing the drain, and keeps the
+// public keys beside the objects.
+func (p *demoProducer) closeAccount(ctx context.Context, url string) error {
+	ctx, cancel := context.WithTimeout(ctx, drainTime)
+	defer cancel()
+	disabled := auditdrain.StatusDisabled
+	if _, err := p.client.UpdateDrain(ctx, demoTeam, p.drainID, auditdrain.DrainPatch{Status: &disabled}); err != nil {
+		return fmt.Errorf("pause drain: %w", err)
+	}
+	for {
+		i, err := p.client.Integrity(ctx, demoTeam, p.drainID)
+		if err != nil {
+			return fmt.Errorf("look at the manifests: %w", err)
+		}
+		if i.Waiting == 0 {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the last manifest is still not written after %s: %s", drainTime, i.LastError)
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	keys, err := fetch(ctx, url+"/.well-known/jwks.json")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(p.keys(), keys, 0o644)
+}
+
+func (p *demoProducer) keys() string { return filepath.Join(p.set.dir, "jwks.json") }
+
+// prove verifies the objects by the manifests, as an auditor would.
+func (p *demoProducer) prove(ctx context.Context, out io.Writer) error {
+	content, err := os.ReadFile(p.keys())
+	if err != nil {
+		return err
+	}
+	keys, err := manifest.ParseKeys(content)
+	if err != nil {
+		return err
+	}
+	objects := filepath.Join(p.set.dir, "s3", strings.TrimPrefix(demoEndpoint, "s3://"))
+	report, err := verify.Run(ctx, verify.Options{
+		Places: []verify.Place{verify.Dir{Path: objects}}, Keys: keys, Drains: []string{p.drainID}, Grace: time.Hour, Concurrency: runtime.GOMAXPROCS(0),
+	})
+	if err != nil {
+		return fmt.Errorf("verify: %w", err)
+	}
+	if !report.Verified {
+		return errors.New("NOT PROVED: " + report.Summary())
+	}
+	fmt.Fprintf(out, "PROVED: %s, by %s that are signed. Do it yourself:\n  %s verify %s --key %s --drain %s\n",
+		plural(report.Read, "object"), plural(report.Chains[0].Last, "manifest"), ownCommand(), objects, p.keys(), p.drainID)
+	return nil
 }
 
 // liveLine shows how it goes: in place on a terminal, else a line now and then.

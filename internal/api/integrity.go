@@ -30,11 +30,21 @@ func (s *Server) getIntegrity(c *call) (any, error) {
 		Anchored:     chain.Anchored,
 		KeyID:        chain.KeyID,
 	}
+	if chain.DrainID != "" && chain.State != sealedAs[in.State] {
+		in.Waiting++ // that the chain is paused, ended or goes on is about to be sealed
+	}
 	if in.State != auditdrain.IntegrityOff || chain.Sealed > 0 {
 		in.Folder = d.Delivery.Endpoint + "/" + manifest.Folder(d.ID)
 		in.Verify = "auditdrain verify " + shellWord(d.Delivery.Endpoint) + " --key " + shellWord(s.keysURL()) + " --drain " + d.ID
 	}
 	return in, nil
+}
+
+// sealedAs is the state of a chain that says what people have asked for.
+var sealedAs = map[auditdrain.IntegrityState]auditdrain.ChainState{
+	auditdrain.IntegrityOff:    auditdrain.ChainOff,
+	auditdrain.IntegrityOn:     auditdrain.ChainOpen,
+	auditdrain.IntegrityPaused: auditdrain.ChainPaused,
 }
 
 // integrityState is what people have asked for. Delivery may be still about to

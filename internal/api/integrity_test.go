@@ -131,21 +131,22 @@ func TestIntegrity(t *testing.T) {
 	want.Manifests, want.Head, want.CoveredUntil, want.WrittenAt, want.Waiting = 1, head, 11*hour, 11*hour+5, 1
 	want.Anchored, want.LastError, want.LastErrorAt = 1, "S3 did not let us.", 12*hour+7
 	for _, change := range []struct {
-		status auditdrain.DrainStatus
-		state  auditdrain.IntegrityState
+		status  auditdrain.DrainStatus
+		state   auditdrain.IntegrityState
+		waiting uint64 // with what delivery is about to seal
 	}{
-		{auditdrain.StatusDisabled, auditdrain.IntegrityPaused},
-		{auditdrain.StatusEnabled, auditdrain.IntegrityOn},
+		{auditdrain.StatusDisabled, auditdrain.IntegrityPaused, 2},
+		{auditdrain.StatusEnabled, auditdrain.IntegrityOn, 1},
 	} {
 		must[auditdrain.Drain](s, "PATCH", path, `{"status":"`+string(change.status)+`"}`)
-		want.State = change.state
+		want.State, want.Waiting = change.state, change.waiting
 		if diff := cmp.Diff(want, shown()); diff != "" {
 			t.Errorf("of a drain that is %s (-want +got):\n%s", change.status, diff)
 		}
 	}
 	// Switched off, there is still something to verify, and something to write.
 	must[auditdrain.Drain](s, "PATCH", path, `{"delivery":{"integrity":false}}`)
-	want.State = auditdrain.IntegrityOff
+	want.State, want.Waiting = auditdrain.IntegrityOff, 2
 	if diff := cmp.Diff(want, shown()); diff != "" {
 		t.Errorf("switched off (-want +got):\n%s", diff)
 	}
