@@ -1,6 +1,7 @@
 package browser
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -32,8 +33,8 @@ const events = int(pause / (30 * time.Second))
 
 func newShowcase(s *service) showcase {
 	w := showcase{svc: s, acme: s.newTeam("Acme"), empty: s.newTeam("Umbrella")}
-	w.works = w.acme.drain("Archive", delivery("acme-audit-archive"))
-	w.troubled = w.acme.drain("Security lake", delivery("acme-security-lake"))
+	w.works = w.acme.drain("Archive", withIntegrity(delivery("acme-audit-archive")))
+	w.troubled = w.acme.drain("Security lake", withIntegrity(delivery("acme-security-lake")))
 	w.paused = w.acme.drain("Compliance copy for the auditors, kept for ten years", delivery("acme-compliance"))
 	_, err := s.operator.UpdateDrain(s.t.Context(), w.acme.id, w.paused.ID, auditdrain.DrainPatch{Status: new(auditdrain.StatusDisabled)})
 	must(s.t, err)
@@ -118,7 +119,42 @@ func (w showcase) remember(drains []auditdrain.Drain) {
 		progress = append(progress, auditdrain.Progress{State: state})
 	}
 	_, err = store.SaveProgress(t.Context(), progress)
-	must(t, err, store.Close())
+	must(t, err)
+	w.account(store, now, w.works, pauseHours)
+	w.account(store, now, w.troubled, pauseHours-1)
+	must(t, store.Close())
+}
+
+// pauseHours are how many manifests drains with integrity have.
+const pauseHours = int(pause / time.Hour)
+
+// account has a drain's chain begin some hours ago, of which so many have been
+// written.
+func (w showcase) account(store *pebblestore.Store, now time.Time, d auditdrain.Drain, written int) {
+	t := w.svc.t
+	t.Helper()
+	keys, err := store.SigningKeys(t.Context())
+	must(t, err)
+	at := now.Truncate(time.Hour).Add(-pause)
+	seal := func(req auditdrain.SealRequest) {
+		t.Helper()
+		req.At, req.KeyID = at.UnixMilli(), keys[0].ID
+		_, err := store.Seal(t.Context(), d.ID, req)
+		must(t, err)
+	}
+	seal(auditdrain.SealRequest{As: &auditdrain.DeliversAs{Rendering: auditdrain.Rendering{Delivery: d.Delivery}}})
+	for range pauseHours {
+		at = at.Add(time.Hour)
+		seal(auditdrain.SealRequest{Cause: auditdrain.SealHour})
+	}
+	for i := range written {
+		head := fmt.Sprintf("%x", sha256.Sum256([]byte{byte(i)}))
+		wrote := at.Add(time.Duration(i-pauseHours+1)*time.Hour + 90*time.Second)
+		must(t, store.SealWritten(t.Context(), d.ID, uint64(i+1), head, wrote.UnixMilli()))
+	}
+	if written < pauseHours {
+		must(t, store.SealFailed(t.Context(), d.ID, "STS did not let us use the role "+d.Delivery.RoleARN+".", now.Add(-time.Minute).UnixMilli()))
+	}
 }
 
 // stuck is since when nothing of a drain is delivered, 0 if all is.
@@ -168,6 +204,7 @@ func (w showcase) teamPages() []shownPage {
 	return []shownPage{
 		{name: "drains", path: "/drains"},
 		{name: "drain", path: "/drains/" + w.works.ID + "?span=24h"},
+		{name: "drain-integrity", path: "/drains/" + w.works.ID + "#account"},
 		{name: "drain-in-trouble", path: "/drains/" + w.troubled.ID},
 		{name: "drain-paused", path: "/drains/" + w.paused.ID + "?span=7d"},
 		{name: "setup-kit", path: "/drains/" + w.works.ID + "/queries"},
