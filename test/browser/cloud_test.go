@@ -66,12 +66,6 @@ func delivery(bucket string) auditdrain.Delivery {
 	}
 }
 
-// withIntegrity is d with manifests.
-func withIntegrity(d auditdrain.Delivery) auditdrain.Delivery {
-	d.Integrity = true
-	return d
-}
-
 // setUp adds the bucket and the role of d, with the policies that we generate.
 func (c *cloud) setUp(teamID string, d auditdrain.Delivery) {
 	c.t.Helper()

@@ -2,7 +2,12 @@ package browser
 
 import (
 	"fmt"
+	"os/exec"
+	"path/filepath"
+	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/auditdrain/auditdrain"
 )
@@ -36,11 +41,31 @@ func TestIntegrity(t *testing.T) {
 			b.checkWidth()
 			b.size(1280, 900)
 
+			// With the first manifest, what the page says proves that nothing is missing.
+			acme.send("uev", 3)
+			eventually(t, "all is delivered", func() bool { return len(s.aws.keys("acme-archive")) == 3 })
+			b.submit("button", "Pause")
+			b.see("The drain is paused, and so are its manifests.")
+			eventually(t, "the page shows the first manifest", func() bool {
+				if !script {
+					b.open("/drains/" + drain.ID)
+				}
+				return b.shows("Last manifest number 1, written at")
+			})
+			bucket := filepath.Join(s.aws.dir, "acme-archive")
+			verify := strings.Fields(strings.Replace(want, "s3://acme-archive", bucket, 1))
+			out, err := exec.CommandContext(t.Context(), binary, verify[1:]...).CombinedOutput()
+			if err != nil || !strings.Contains(string(out), "VERIFIED: nothing is missing") {
+				t.Errorf("%q: %v\n%s", verify, err, out)
+			}
+
 			// Nothing else of the form has changed, and it comes as it was saved.
 			d, err := s.operator.GetDrain(t.Context(), acme.id, drain.ID)
 			must(t, err)
-			if changed := withIntegrity(drain.Delivery); d.Name != drain.Name || d.Delivery.Endpoint != changed.Endpoint || !d.Delivery.Integrity {
-				t.Errorf("the drain is %+v", d)
+			changed := drain.Delivery
+			changed.Integrity = true
+			if diff := cmp.Diff(changed, d.Delivery); diff != "" || d.Name != drain.Name {
+				t.Errorf("drain %q (-want +got):\n%s", d.Name, diff)
 			}
 			b.submit("link", "Edit")
 			b.click("checkbox", "Write a signed manifest every hour")

@@ -33,8 +33,8 @@ const events = int(pause / (30 * time.Second))
 
 func newShowcase(s *service) showcase {
 	w := showcase{svc: s, acme: s.newTeam("Acme"), empty: s.newTeam("Umbrella")}
-	w.works = w.acme.drain("Archive", withIntegrity(delivery("acme-audit-archive")))
-	w.troubled = w.acme.drain("Security lake", withIntegrity(delivery("acme-security-lake")))
+	w.works = w.acme.drain("Archive", delivery("acme-audit-archive"))
+	w.troubled = w.acme.drain("Security lake", delivery("acme-security-lake"))
 	w.paused = w.acme.drain("Compliance copy for the auditors, kept for ten years", delivery("acme-compliance"))
 	_, err := s.operator.UpdateDrain(s.t.Context(), w.acme.id, w.paused.ID, auditdrain.DrainPatch{Status: new(auditdrain.StatusDisabled)})
 	must(s.t, err)
@@ -133,6 +133,11 @@ const pauseHours = int(pause / time.Hour)
 func (w showcase) account(store *pebblestore.Store, now time.Time, d auditdrain.Drain, written int) {
 	t := w.svc.t
 	t.Helper()
+	d, err := store.UpdateDrain(t.Context(), d.TeamID, d.ID, func(d *auditdrain.Drain) error {
+		d.Delivery.Integrity = true
+		return nil
+	}, nil)
+	must(t, err)
 	keys, err := store.SigningKeys(t.Context())
 	must(t, err)
 	at := now.Truncate(time.Hour).Add(-pause)
