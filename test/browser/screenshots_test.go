@@ -28,9 +28,8 @@ func (b *browser) shoot(p shownPage, form string) {
 		return
 	}
 	width, height := eval[float64](b, `innerWidth`), eval[float64](b, `document.documentElement.scrollHeight`)
-	// Forms that were sent show what came of it where they lead to, and an address may
-	// lead to a part of its page.
-	top := max(0, eval[float64](b, `(document.getElementById(location.hash.slice(1) || "here")?.getBoundingClientRect().top ?? 0) + scrollY - 120`))
+	// Forms that were sent show what came of it where they lead to.
+	top := max(0, eval[float64](b, `(document.getElementById(`+quoted(cmp.Or(p.part, "here"))+`)?.getBoundingClientRect().top ?? 0) + scrollY - 120`))
 	shot := call(b, page.CaptureScreenshot, page.CaptureScreenshotParams{
 		Format: page.CaptureScreenshotFormatPng, CaptureBeyondViewport: new(true),
 		Clip: &page.Viewport{Y: top, Width: width, Height: min(height-top, longest), Scale: 1},

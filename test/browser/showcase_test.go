@@ -202,6 +202,7 @@ type shownPage struct {
 	name string
 	path string
 	then func(b *browser) // leads further
+	part string           // ID of what is on the picture, if it is far down
 }
 
 // teamPages are those that everybody of Acme sees.
@@ -209,7 +210,7 @@ func (w showcase) teamPages() []shownPage {
 	return []shownPage{
 		{name: "drains", path: "/drains"},
 		{name: "drain", path: "/drains/" + w.works.ID + "?span=24h"},
-		{name: "drain-integrity", path: "/drains/" + w.works.ID + "#account"},
+		{name: "drain-integrity", path: "/drains/" + w.works.ID, part: "account"},
 		{name: "drain-in-trouble", path: "/drains/" + w.troubled.ID},
 		{name: "drain-paused", path: "/drains/" + w.paused.ID + "?span=7d"},
 		{name: "setup-kit", path: "/drains/" + w.works.ID + "/queries"},
