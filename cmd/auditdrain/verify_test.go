@@ -52,20 +52,23 @@ func TestVerifyBucket(t *testing.T) {
 		t.Fatalf("%+v", r)
 	}
 	got := map[string]int{"GetObject": len(calls.All("GetObject")), "ListObjectsV2": len(calls.All("ListObjectsV2"))}
-	// One for each of 4 objects and 3 parts, two for each of 6 manifests; one list for
+	// One for each of 4 objects and 4 parts, two for each of 7 manifests; one list for
 	// each folder: 2 of manifests, 5 of objects.
-	if got["GetObject"] != 4+3+2*6 || got["ListObjectsV2"] != 2+5 {
+	if got["GetObject"] != 4+4+2*7 || got["ListObjectsV2"] != 2+5 {
 		t.Errorf("calls: %v", got)
 	}
 
-	// An object that is newer than the last manifest is not covered yet; one that
-	// is gone is missing.
+	// The drain has moved elsewhere, so an object that is newer than the last manifest
+	// is one too many; one that is gone is missing.
 	data := filepath.Join(dir, bucket, "audit-logs", "schema=audit_log")
 	if err := os.WriteFile(filepath.Join(data, "new.json"), []byte("{}"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if r := verify(); r.code != 0 || !strings.Contains(r.stdout, "newer than the last manifest:  1\n") {
+	if r := verify(); r.code != 17 || !strings.Contains(r.stderr, "not verified: 1 unexpected") {
 		t.Errorf("%+v", r)
+	}
+	if err := os.Remove(filepath.Join(data, "new.json")); err != nil {
+		t.Fatal(err)
 	}
 	lost, err := filepath.Glob(filepath.Join(data, "version=v1/year=2026/month=05/day=22/*_1.json"))
 	if err != nil || len(lost) != 1 {
