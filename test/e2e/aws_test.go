@@ -33,11 +33,12 @@ type cloud struct {
 	dir string // of the objects' files
 
 	mu      sync.Mutex
-	objects map[string]bool // bucket/key of all that is there
-	puts    map[string]int  // calls by bucket/key, whatever came of them
-	assumed map[string]int  // successful calls by role ARN
-	refused []awssim.Call   // of AssumeRole
-	changed chan struct{}   // closed and replaced by every call
+	objects map[string]bool            // bucket/key of all events that are there
+	papers  map[string]map[string]bool // SHA-256 of all that was tried to be written, by document: see paper
+	puts    map[string]int             // calls by bucket/key, whatever came of them
+	assumed map[string]int             // successful calls by role ARN
+	refused []awssim.Call              // of AssumeRole
+	changed chan struct{}              // closed and replaced by every call
 }
 
 // newCloud returns an AWS on loopback that runs until the test ends.
@@ -53,6 +54,7 @@ func newCloud(t *testing.T) *cloud {
 		t:       t,
 		dir:     dir,
 		objects: map[string]bool{},
+		papers:  map[string]map[string]bool{},
 		puts:    map[string]int{},
 		assumed: map[string]int{},
 		changed: make(chan struct{}),
@@ -128,7 +130,12 @@ func (c *cloud) observe(call awssim.Call) {
 	switch call.Op {
 	case "PutObject":
 		c.puts[call.Bucket+"/"+call.Key]++
-		if ok || call.Status == 412 {
+		if name, isPaper := paper(call.Key); isPaper {
+			if c.papers[name] == nil {
+				c.papers[name] = map[string]bool{}
+			}
+			c.papers[name][call.Header.Get("X-Amz-Content-Sha256")] = true
+		} else if ok || call.Status == 412 {
 			c.objects[call.Bucket+"/"+call.Key] = true
 		}
 	case "AssumeRole":
@@ -238,6 +245,8 @@ type target struct {
 	encoding string
 	sse      string // as configured in the drain
 	acl      string // likewise
+
+	integrity bool
 }
 
 func (g target) roleARN() string { return "arn:aws:iam::" + g.account + ":role/" + g.role }
@@ -251,6 +260,7 @@ func (g target) delivery() *auditdrain.Delivery {
 		Region:               g.region,
 		ServerSideEncryption: g.sse,
 		ObjectACL:            g.acl,
+		Integrity:            g.integrity,
 	}
 }
 

@@ -119,31 +119,43 @@ func (s *spell) hit() (n int, ok bool) {
 // its own bytes, and nothing else.
 func TestFaultMatrix(t *testing.T) {
 	seed := newSeed(t)
-	type job struct {
-		name string
-		run  func(t *testing.T)
-	}
-	jobs := make(chan job)
-	// Most of a case is waiting for a timeout, a backoff or a probe: so many
-	// cases at a time, however few processors there are.
-	var workers sync.WaitGroup
-	for range 8 {
-		workers.Go(func() {
-			for j := range jobs {
-				t.Run(j.name, j.run)
-			}
-		})
-	}
+	var cases []matrixCase
 	for i, f := range faults {
 		for _, op := range []string{"AssumeRole", "PutObject"} {
-			for _, end := range []ending{"kill -9", "SIGTERM", "nothing"} {
-				jobs <- job{fmt.Sprintf("%s/%s/%s", f.name, op, end), func(t *testing.T) {
+			for _, end := range endings {
+				cases = append(cases, matrixCase{fmt.Sprintf("%s/%s/%s", f.name, op, end), func(t *testing.T) {
 					f.meet(t, seed+uint64(i), op, end)
-				}}
+				}})
 			}
 		}
 	}
-	close(jobs)
+	runMatrix(t, cases)
+}
+
+// endings are what becomes of the service at the moment at which something goes wrong.
+var endings = []ending{"kill -9", "SIGTERM", "nothing"}
+
+type matrixCase struct {
+	name string
+	run  func(t *testing.T)
+}
+
+// runMatrix runs many cases at a time, however few processors there are: most of a
+// case is waiting for a timeout, a backoff or a probe.
+func runMatrix(t *testing.T, cases []matrixCase) {
+	next := make(chan matrixCase)
+	var workers sync.WaitGroup
+	for range 8 {
+		workers.Go(func() {
+			for c := range next {
+				t.Run(c.name, c.run)
+			}
+		})
+	}
+	for _, c := range cases {
+		next <- c
+	}
+	close(next)
 	workers.Wait()
 }
 
