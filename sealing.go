@@ -119,8 +119,8 @@ func (s *sealing) deliverAs(as DeliversAs) error {
 	}
 	switch {
 	case off:
-		s.State = ChainOff
-		return s.live(SealOff, s.at, false)
+		s.State = ChainOff // what was under way may have been written long before
+		return s.live(SealOff, s.at, true)
 	case moved:
 		if err := s.live(SealMoved, s.at, true); err != nil {
 			return err
@@ -158,9 +158,10 @@ func (s *sealing) because(cause SealCause) error {
 		s.State = ChainPaused
 		return s.live(SealPaused, s.at, false)
 	case SealDeleted:
-		inFlight := s.State != ChainPaused
+		// Also of a drain that is paused: its cursor may have stopped before some
+		// that were written.
 		s.State = ChainDeleted
-		return s.live(SealDeleted, s.at, inFlight)
+		return s.live(SealDeleted, s.at, true)
 	}
 	return nil
 }
