@@ -13,7 +13,7 @@ import (
 // from the server that answers; else it is CodeConflict, and nothing is changed:
 // a node that has lost a drain must not say how it is delivered from now on, nor
 // that it is paused. It does not end the drain's delivery, which the node finds
-// out about by itself.
+// out about by itself. A drain that does not exist is CodeNotFound.
 func (n *Node) Seal(ctx context.Context, drainID string, req auditdrain.SealRequest) (auditdrain.Chain, error) {
 	n.mu.Lock()
 	f := fence{owner: n.id, server: n.server}
@@ -24,7 +24,7 @@ func (n *Node) Seal(ctx context.Context, drainID string, req auditdrain.SealRequ
 	}
 	n.mu.Unlock()
 	if !owned {
-		return auditdrain.Chain{}, errNotOwned(drainID)
+		return auditdrain.Chain{}, n.notOwned(ctx, drainID)
 	}
 	chain, err := n.store.seal(ctx, drainID, req, f)
 	if auditdrain.ErrorCode(err) == auditdrain.CodeConflict {
@@ -33,6 +33,19 @@ func (n *Node) Seal(ctx context.Context, drainID string, req auditdrain.SealRequ
 		n.mu.Unlock()
 	}
 	return chain, err
+}
+
+// notOwned is why the node cannot seal a drain that it does not own. Nobody owns one
+// that is deleted: any node may write what was sealed by that.
+func (n *Node) notOwned(ctx context.Context, drainID string) error {
+	chain, err := n.store.Chain(ctx, drainID)
+	switch {
+	case err != nil:
+		return err
+	case chain.State == auditdrain.ChainDeleted:
+		return noDrain(drainID)
+	}
+	return errNotOwned(drainID)
 }
 
 // Chains returns the chains of the drains that the node delivers, by drain, and,

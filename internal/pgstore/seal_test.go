@@ -287,7 +287,8 @@ func TestTwoWriters(t *testing.T) {
 }
 
 // TestChainsOfNodes has each chain be listed by the node that delivers its drain, and
-// those of deleted drains by the one on duty, until they have ended.
+// those of deleted drains by the one on duty, until they have ended: any node may
+// write these.
 func TestChainsOfNodes(t *testing.T) {
 	p := newPlace(t)
 	s := mustOpen(t, p, Options{})
@@ -317,6 +318,11 @@ func TestChainsOfNodes(t *testing.T) {
 		}
 	}
 	want(a, b, ids[0])
+	for _, c := range []*crew{a, b} { // who is told to write it must not take it for another's
+		if _, err := c.node.Seal(t.Context(), ids[0], auditdrain.SealRequest{Cause: auditdrain.SealHour, At: at}); auditdrain.ErrorCode(err) != auditdrain.CodeNotFound {
+			t.Errorf("seal of a deleted drain: %v, want %s", err, auditdrain.CodeNotFound)
+		}
+	}
 	a.slow = true
 	a.node.expire(a, time.Now().Add(time.Hour))
 	if got := chains(a); len(got) > 0 {
