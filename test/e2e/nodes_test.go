@@ -111,11 +111,11 @@ type node struct {
 var nodeRE = regexp.MustCompile(`is listening"?.*\bnode"?[=:]"?([a-z0-9-]+)`)
 
 // startNode starts a process on the database, and waits until it answers.
-func startNode(t *testing.T, aws *cloud, db *database) *node {
+func startNode(t *testing.T, aws *cloud, db *database, more ...string) *node {
 	t.Helper()
 	p := start(t, binary(t), environment(t, aws.url, "AUDITDRAIN_OPERATOR_TOKEN="+operatorToken, "AUDITDRAIN_POSTGRES="+db.url),
-		"serve", "--listen", "127.0.0.1:0", "--writer-role-arn", writerRole, "--lease", nodesLease.String(), "--node-name", "n",
-		"--put-timeout", "1s", "--sts-timeout", "1s", "--shutdown-timeout", "10s")
+		append([]string{"serve", "--listen", "127.0.0.1:0", "--writer-role-arn", writerRole, "--lease", nodesLease.String(), "--node-name", "n",
+			"--put-timeout", "1s", "--sts-timeout", "1s", "--shutdown-timeout", "10s"}, more...)...)
 	n := &node{process: p, url: p.url()}
 	n.id, _ = p.await(p.stderr, nodeRE)
 	return n
@@ -133,6 +133,7 @@ type fleet struct {
 	aws       *cloud
 	http      *http.Client
 	producers []*crashProducer
+	nodeArgs  []string // more than startNode's
 
 	mu    sync.Mutex
 	nodes []*node
@@ -231,7 +232,7 @@ func (f *fleet) strike(t *testing.T, i int, b blow) (heal func()) {
 	t.Helper()
 	n := f.nodes[i]
 	again := func() {
-		fresh := startNode(t, f.aws, f.db)
+		fresh := startNode(t, f.aws, f.db, f.nodeArgs...)
 		f.mu.Lock()
 		f.nodes[i] = fresh
 		f.mu.Unlock()
