@@ -158,6 +158,14 @@ var examples = map[string]struct {
 			"disabled is on purpose":      {`auditdrain_oldest_undelivered_seconds{status="disabled"} 86400x20`},
 		},
 	},
+	"AuditdrainManifestsBehind": {
+		fires:   []string{`auditdrain_manifests_behind_seconds{job="auditdrain", instance="a"} 0+600x40`},
+		summary: "a drain of auditdrain on a has had manifests waiting for 5h 50m 0s",
+		quiet: map[string][]string{
+			"none waits":                    {`auditdrain_manifests_behind_seconds 0x60`},
+			"a bucket that is being mended": {`auditdrain_manifests_behind_seconds 0+600x20 0x40`},
+		},
+	},
 	"AuditdrainThrottled": {
 		fires: []string{
 			`auditdrain_delivery_failures_total{job="auditdrain", instance="a", class="throttled"} 0+20x60`,
