@@ -165,11 +165,8 @@ func (s *sealer) refused(ctx context.Context, chain auditdrain.Chain, seal audit
 		}
 		return head.SHA256, err
 	}
-	s.log.Warn("a manifest could not be written; will try again", "drain", seal.DrainID, "manifest", seal.Number, "err", text)
-	if err := s.Integrity.Manifests.SealFailed(ctx, seal.DrainID, clip(text, 4096), time.Now().UnixMilli()); err != nil {
-		s.log.Error("why a manifest could not be written could not be noted", "drain", seal.DrainID, "err", err)
-	}
-	return manifest.Digest{}, err
+	noteErr := s.Integrity.Manifests.SealFailed(ctx, seal.DrainID, clip(text, 4096), time.Now().UnixMilli())
+	return manifest.Digest{}, errors.Join(err, noteErr)
 }
 
 // givesUp reports whether a manifest for a former place has been tried for long

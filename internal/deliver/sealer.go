@@ -294,6 +294,9 @@ func (s *sealer) attend(ctx, putCtx context.Context, id string) {
 	a.failures = countFailure(a.failures, err)
 	a.unanchored = countFailure(a.unanchored, anchorErr)
 	a.replayed = a.replayed || replayed && err != nil
+	if putCtx.Err() == nil {
+		s.logFirst(id, a, err, anchorErr)
+	}
 	now := time.Now()
 	if a.waiting = chain.Sealed - chain.Written; a.waiting == 0 {
 		a.behindSince = time.Time{}
@@ -315,6 +318,17 @@ func (s *sealer) attend(ctx, putCtx context.Context, id string) {
 		a.due = nextHour(id, now)
 	default:
 		a.due = time.Time{}
+	}
+}
+
+// logFirst logs the first of some failures in a row: the others would say the same, and
+// there may be many drains. A drain that is another process's by now is none.
+func (s *sealer) logFirst(id string, a *account, err, anchorErr error) {
+	if a.failures == 1 && auditdrain.ErrorCode(err) != auditdrain.CodeConflict {
+		s.log.Warn("a drain's manifests could not be sealed or written; will try again until they can", "drain", id, "err", err)
+	}
+	if a.unanchored == 1 {
+		s.log.Warn("the head of a drain's manifests could not be anchored; will try again until it can", "drain", id, "err", anchorErr)
 	}
 }
 
@@ -348,10 +362,7 @@ func (s *sealer) settle(ctx, putCtx context.Context, id string, cause auditdrain
 		chain, err = s.Chains.Chain(putCtx, id) // the drain is deleted
 	}
 	if err != nil {
-		if code := auditdrain.ErrorCode(err); code != auditdrain.CodeConflict && putCtx.Err() == nil {
-			s.log.Error("a drain's account could not be sealed; will try again", "drain", id, "err", err)
-		}
-		return chain, err
+		return chain, fmt.Errorf("seal: %w", err)
 	}
 	if chain.Written == chain.Sealed {
 		return chain, nil
@@ -377,9 +388,6 @@ func (s *sealer) anchor(ctx context.Context, chain auditdrain.Chain) error {
 	}
 	if err == nil && kept {
 		err = s.Integrity.Manifests.SealAnchored(ctx, chain.DrainID, chain.Written)
-	}
-	if err != nil && ctx.Err() == nil {
-		s.log.Warn("the head of a drain's manifests could not be anchored; will try again", "drain", chain.DrainID, "manifest", chain.Written, "err", err)
 	}
 	return err
 }
