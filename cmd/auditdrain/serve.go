@@ -158,7 +158,7 @@ func (set settings) validate() error {
 	if set.retain < 0 {
 		return usagef("--retain: %s is not allowed: use 0s or more", set.retain)
 	}
-	if err := notify.CheckURL(set.notifyURL); set.notifyURL != "" && err != nil {
+	if err := auditdrain.CheckReceiverURL(set.notifyURL); set.notifyURL != "" && err != nil {
 		return usagef("--notify-url: %w", err)
 	}
 	if set.notifyDelay < 0 {

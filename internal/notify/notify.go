@@ -27,6 +27,7 @@ import (
 
 	"github.com/auditdrain/auditdrain"
 	"github.com/auditdrain/auditdrain/internal/deliver"
+	"github.com/auditdrain/auditdrain/internal/webhook"
 )
 
 const (
@@ -35,8 +36,6 @@ const (
 	sweepEvery = 30 * time.Second
 	// lookTimeout bounds what the store may take for that, or for one drain.
 	lookTimeout = 10 * time.Second
-	// callTimeout is how long the receiver may take to answer.
-	callTimeout = 15 * time.Second
 	// mostAtOnce bounds the calls under way.
 	mostAtOnce = 4
 	// Failures are repeated after up to firstPause, doubling up to mostPause.
@@ -54,7 +53,7 @@ type Store interface {
 
 // Config is what a Notifier is made of.
 type Config struct {
-	URL     string   // see CheckURL
+	URL     string   // see auditdrain.CheckReceiverURL
 	Secrets [][]byte // each signs; see ParseSecrets
 	// Delay is how old a drain's oldest undelivered event may be before that
 	// is told; 0: it never is.
@@ -68,7 +67,7 @@ type Config struct {
 // Notifier tells one receiver.
 type Notifier struct {
 	Config
-	client *http.Client
+	client *webhook.Client
 
 	mu         sync.Mutex
 	changed    map[string]bool // drain IDs
@@ -80,22 +79,9 @@ type Notifier struct {
 
 // New returns a Notifier. Nothing is told until Run.
 func New(cfg Config) *Notifier {
-	if cfg.Transport == nil {
-		cfg.Transport = &http.Transport{
-			Proxy:               http.ProxyFromEnvironment,
-			ForceAttemptHTTP2:   true,
-			MaxIdleConnsPerHost: mostAtOnce,
-			IdleConnTimeout:     time.Minute,
-		}
-	}
 	n := &Notifier{
-		Config: cfg,
-		client: &http.Client{
-			Transport: cfg.Transport,
-			Timeout:   callTimeout,
-			// A notice is for the receiver that was configured.
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		},
+		Config:     cfg,
+		client:     webhook.New(cfg.Transport),
 		changed:    map[string]bool{},
 		changedNow: make(chan struct{}, 1),
 		calls: prometheus.NewCounterVec(prometheus.CounterOpts{

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/auditdrain/auditdrain"
+	"github.com/auditdrain/auditdrain/internal/webhook"
 )
 
 // wantHeard checks what the receiver has heard since the last time, in any
@@ -350,7 +351,7 @@ func TestReceiverThatHangs(t *testing.T) {
 			t.Errorf("%d calls under way, want %d", w.underWay, mostAtOnce)
 		}
 		w.mu.Unlock()
-		time.Sleep(callTimeout)
+		time.Sleep(webhook.Timeout)
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
 		w.mu.Lock()

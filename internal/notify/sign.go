@@ -6,8 +6,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"net/netip"
-	"net/url"
 	"strings"
 )
 
@@ -43,34 +41,4 @@ func ParseSecrets(value string) ([][]byte, error) {
 		return nil, errors.New("a secret is needed: use whsec_ and the output of openssl rand -base64 32")
 	}
 	return secrets, nil
-}
-
-// CheckURL reports why notices cannot be sent to an address: it must be https,
-// or http on this machine.
-func CheckURL(address string) error {
-	u, err := url.Parse(address)
-	switch {
-	case err != nil || u.Host == "" || u.Opaque != "":
-		return fmt.Errorf("%q is not a URL: use one such as https://hooks.example.com/auditdrain", address)
-	case u.User != nil || u.Fragment != "":
-		return fmt.Errorf("%q is not allowed: use a URL without user, password and fragment", u.Redacted())
-	case u.Scheme == "https", u.Scheme == "http" && loopback(u.Hostname()):
-		return nil
-	}
-	return fmt.Errorf("%q is not allowed: use https, or http on this machine", address)
-}
-
-func loopback(host string) bool {
-	addr, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && addr.IsLoopback()
-}
-
-// withoutURL takes the address, which may hold a token, off an error of
-// net/http: it is going to be logged.
-func withoutURL(err error) error {
-	var e *url.Error
-	if errors.As(err, &e) {
-		return e.Err
-	}
-	return err
 }

@@ -1,11 +1,10 @@
 package notify
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptrace"
 	"strconv"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/auditdrain/auditdrain"
 	"github.com/auditdrain/auditdrain/internal/deliver"
+	"github.com/auditdrain/auditdrain/internal/webhook"
 )
 
 // tell looks at a drain, and tells of it what there is to tell.
@@ -141,26 +141,15 @@ func (n *Notifier) call(ctx context.Context, notice auditdrain.Notice) (unsure b
 	}
 	var sent atomic.Bool
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { sent.Store(true) }})
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, n.URL, bytes.NewReader(body))
-	if err != nil {
-		return false, err
-	}
 	id, timestamp := noticeID(notice), strconv.FormatInt(time.Now().Unix(), 10)
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("User-Agent", "auditdrain")
-	req.Header.Set("webhook-id", id)
-	req.Header.Set("webhook-timestamp", timestamp)
-	req.Header.Set("webhook-signature", signatures(n.Secrets, id, timestamp, body))
-	resp, err := n.client.Do(req)
-	if err != nil {
-		return sent.Load(), withoutURL(err)
+	header := http.Header{}
+	header.Set("webhook-id", id)
+	header.Set("webhook-timestamp", timestamp)
+	header.Set("webhook-signature", signatures(n.Secrets, id, timestamp, body))
+	err = n.client.Post(ctx, n.URL, header, body)
+	if answer, ok := errors.AsType[*webhook.StatusError](err); ok {
+		// A gateway's error does not say what the receiver behind it has done.
+		return answer.Code == http.StatusBadGateway || answer.Code == http.StatusGatewayTimeout, err
 	}
-	defer resp.Body.Close()
-	_, _ = io.CopyN(io.Discard, resp.Body, 16<<10) // so that the connection can be used again
-	if resp.StatusCode/100 == 2 {
-		return false, nil
-	}
-	// A gateway's error does not say what the receiver behind it has done.
-	unsure = resp.StatusCode == http.StatusBadGateway || resp.StatusCode == http.StatusGatewayTimeout
-	return unsure, fmt.Errorf("the receiver answered %s", resp.Status)
+	return err != nil && sent.Load(), err
 }
