@@ -170,6 +170,7 @@ type TeamInput struct {
 type TeamPatch struct {
 	Name            *string `json:"name,omitempty"`            // the operator's to change
 	HideIPAddresses *bool   `json:"hideIpAddresses,omitempty"` // see Team
+	AnchorURL       *string `json:"anchorUrl,omitempty"`       // the operator's to change; empty: none of its own
 }
 
 // TeamList is the answer of GET /v1/teams.

@@ -18,6 +18,9 @@ type Team struct {
 	// HideIPAddressesChangedAt is when that was last switched on or off, Unix ms;
 	// 0 if it never was since the team was created.
 	HideIPAddressesChangedAt int64 `json:"hideIpAddressesChangedAt,omitempty"`
+	// AnchorURL is where the heads of its drains' manifests are posted to, instead
+	// of where the service posts those of all teams. Only an operator chooses it.
+	AnchorURL string `json:"anchorUrl,omitempty"`
 }
 
 // Validate returns an *Error that lists every problem with t.
@@ -31,6 +34,9 @@ func (t Team) Validate() error {
 	}
 	if p, ok := checkName("name", t.Name); !ok {
 		ps = append(ps, p)
+	}
+	if err := CheckReceiverURL(t.AnchorURL); t.AnchorURL != "" && err != nil {
+		ps = append(ps, Problem{Field: "anchorUrl", Message: err.Error()})
 	}
 	return FieldErrors(ps)
 }

@@ -337,9 +337,9 @@ func TestTeams(t *testing.T) {
 		t.Errorf("%+v %+v", r, f.teams)
 	}
 	r := cli(t, url, "", "team", "list")
-	want := "ID      SLUG    NAME       CREATED               IP ADDRESSES\n" +
-		"team_1  acme    Acme Inc.  2026-05-22T10:00:00Z  written\n" +
-		"team_2  globex  globex     2026-05-22T10:00:00Z  written\n"
+	want := "ID      SLUG    NAME       CREATED               IP ADDRESSES  ANCHOR\n" +
+		"team_1  acme    Acme Inc.  2026-05-22T10:00:00Z  written       -\n" +
+		"team_2  globex  globex     2026-05-22T10:00:00Z  written       -\n"
 	if diff := cmp.Diff(want, r.stdout); diff != "" {
 		t.Error(diff)
 	}

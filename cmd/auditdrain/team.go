@@ -47,13 +47,14 @@ func newTeamCreateCommand(conn *connection) *cobra.Command {
 
 func newTeamUpdateCommand(conn *connection) *cobra.Command {
 	var (
-		name string
-		hide bool
+		name, anchorURL string
+		hide            bool
 	)
 	cmd := &cobra.Command{
-		Use:               "update ID [--name NAME] [--hide-ip-addresses[=false]]",
-		Short:             "Change a team, named by ID or slug",
-		Example:           `  auditdrain team update acme --hide-ip-addresses`,
+		Use:   "update ID [--name NAME] [--hide-ip-addresses[=false]] [--anchor-url URL]",
+		Short: "Change a team, named by ID or slug",
+		Example: `  auditdrain team update acme --hide-ip-addresses
+  auditdrain team update acme --anchor-url https://anchors.acme.example/auditdrain`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -64,8 +65,11 @@ func newTeamUpdateCommand(conn *connection) *cobra.Command {
 			if cmd.Flags().Changed("hide-ip-addresses") {
 				patch.HideIPAddresses = &hide
 			}
+			if cmd.Flags().Changed("anchor-url") {
+				patch.AnchorURL = &anchorURL
+			}
 			if patch == (auditdrain.TeamPatch{}) {
-				return usagef("nothing to change: use --name or --hide-ip-addresses")
+				return usagef("nothing to change: use --name, --hide-ip-addresses or --anchor-url")
 			}
 			return printResult(cmd, conn, func(ctx context.Context, api *client.Client) (auditdrain.Team, error) {
 				return api.UpdateTeam(ctx, args[0], patch)
@@ -74,6 +78,7 @@ func newTeamUpdateCommand(conn *connection) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&name, "name", "", "name for people, which only an operator can change")
 	cmd.Flags().BoolVar(&hide, "hide-ip-addresses", false, "leave ipAddress out of what the team's drains write from now on")
+	cmd.Flags().StringVar(&anchorURL, "anchor-url", "", "`URL` that the heads of its drains' manifests are posted to, which only an operator can change; empty: that of the service, if it has one")
 	return cmd
 }
 
@@ -93,13 +98,13 @@ func newTeamListCommand(conn *connection) *cobra.Command {
 }
 
 func printTeams(w io.Writer, teams ...auditdrain.Team) {
-	row(w, "ID", "SLUG", "NAME", "CREATED", "IP ADDRESSES")
+	row(w, "ID", "SLUG", "NAME", "CREATED", "IP ADDRESSES", "ANCHOR")
 	for _, t := range teams {
 		addresses := "written"
 		if t.HideIPAddresses {
 			addresses = "hidden"
 		}
-		row(w, t.ID, t.Slug, t.Name, when(t.CreatedAt), addresses)
+		row(w, t.ID, t.Slug, t.Name, when(t.CreatedAt), addresses, t.AnchorURL)
 	}
 }
 

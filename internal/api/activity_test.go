@@ -60,6 +60,7 @@ func TestEveryChangeIsRecorded(t *testing.T) {
 		{"POST", "/v1/teams", `{"id":"team_b","slug":"b","name":"B"}`, []string{`team-created team_b B slug:"">"b"`}},
 		{"PATCH", "/v1/teams/b", `{"name":"Beta","hideIpAddresses":true}`, []string{`team-updated team_b Beta name:"B">"Beta" hideIpAddresses:"false">"true"`}},
 		{"PATCH", "/v1/teams/b", `{"name":"Beta"}`, nil},
+		{"PATCH", "/v1/teams/b", `{"anchorUrl":"https://a.example/"}`, []string{`team-updated team_b Beta anchorUrl:"">"https://a.example/"`}},
 		{"POST", "/v1/tokens", fmt.Sprintf(`{"name":"new","role":"owner","teamId":"b","expiresAt":%d}`, now+1e6), []string{fmt.Sprintf(`token-created team_b new role:"">"owner" expiresAt:"">"%d"`, now+1e6)}},
 		{"POST", "/v1/tokens", `{"name":"all","role":"operator"}`, []string{`token-created  all role:"">"operator"`}},
 		{"DELETE", "/v1/tokens/" + token.ID, "", []string{`token-revoked team_a ci`}},

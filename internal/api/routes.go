@@ -119,7 +119,7 @@ func (s *Server) routes() []route {
 			in:      auditdrain.TeamInput{}, out: auditdrain.Team{}, handle: s.createTeam},
 
 		{method: "PATCH", path: "/v1/teams/{idOrSlug}", team: theTeam, roles: owners,
-			summary: "Change a team; what is absent stays. hideIpAddresses leaves ipAddress out of what the team's drains write from now on. The name is the operator's to change.",
+			summary: "Change a team; what is absent stays. hideIpAddresses leaves ipAddress out of what the team's drains write from now on. anchorUrl is where the heads of its drains' manifests are posted to, instead of where the service posts those of all teams; empty: none of its own. Name and anchorUrl are the operator's to change.",
 			in:      auditdrain.TeamPatch{}, out: auditdrain.Team{}, handle: s.updateTeam},
 		{method: "POST", path: "/v1/portal-links", roles: operators,
 			summary: "Make a link that lets one person in to the pages of one team, once, without a token. Its URL is shown this once.",

@@ -69,6 +69,9 @@ func (s *Server) updateTeam(c *call) (any, error) {
 	if in.Name != nil && c.token.Role != auditdrain.RoleOperator {
 		return nil, auditdrain.Errorf(auditdrain.CodeForbidden, "name: a team's name is the operator's to change")
 	}
+	if in.AnchorURL != nil && c.token.Role != auditdrain.RoleOperator {
+		return nil, auditdrain.Errorf(auditdrain.CodeForbidden, "anchorUrl: where a team's manifests are anchored is the operator's to change")
+	}
 	act := c.did("", c.team.ID, c.team.ID, "")
 	team, err := s.Teams.UpdateTeam(c.Context(), c.team.ID, func(t *auditdrain.Team) error {
 		before := *t
@@ -81,12 +84,16 @@ func (s *Server) updateTeam(c *call) (any, error) {
 		if t.HideIPAddresses != before.HideIPAddresses {
 			t.HideIPAddressesChangedAt = time.Now().UnixMilli()
 		}
+		if in.AnchorURL != nil {
+			t.AnchorURL = *in.AnchorURL
+		}
 		if err := t.Validate(); err != nil {
 			return err
 		}
 		var made changes
 		made.add("name", before.Name, t.Name)
 		made.add("hideIpAddresses", strconv.FormatBool(before.HideIPAddresses), strconv.FormatBool(t.HideIPAddresses))
+		made.add("anchorUrl", before.AnchorURL, t.AnchorURL)
 		if made != nil {
 			act.Action, act.TargetName, act.Changes = auditdrain.ActionTeamUpdated, t.Name, made
 		}

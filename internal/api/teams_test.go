@@ -185,6 +185,30 @@ func TestHideIPAddresses(t *testing.T) {
 	}
 }
 
+func TestAnchorURL(t *testing.T) {
+	s := newService(t)
+	s.team("team_a")
+	for _, tt := range []struct {
+		token, url string
+		status     int
+		says       string
+	}{
+		{s.token("team_a", auditdrain.RoleOwner), "https://anchors.example.com/", 403, "anchorUrl: where a team's manifests are anchored is the operator's to change"},
+		{operatorToken, "http://anchors.example.com/", 400, `anchorUrl: \"http://anchors.example.com/\" is not allowed: use https`},
+		{operatorToken, "https://me:hunter2@anchors.example.com/", 400, "without user, password"},
+		{operatorToken, "https://anchors.example.com/", 200, `"anchorUrl":"https://anchors.example.com/"`},
+		{operatorToken, "", 200, `"slug"`},
+	} {
+		got := s.do(tt.token, "PATCH", "/v1/teams/team_a", `{"anchorUrl":"`+tt.url+`"}`)
+		if got.status != tt.status || !strings.Contains(got.body, tt.says) || strings.Contains(got.body, "hunter2") {
+			t.Errorf("%q: %d %s, want %d that says %q", tt.url, got.status, got.body, tt.status, tt.says)
+		}
+		if team := must[auditdrain.Team](s, "GET", "/v2/teams/team_a", ""); got.status == 200 && team.AnchorURL != tt.url {
+			t.Errorf("it is not stored: %+v, want %q", team, tt.url)
+		}
+	}
+}
+
 // Nobody forges what was done to auditdrain itself.
 func TestSystemTeamIsClosed(t *testing.T) {
 	s := newService(t)

@@ -100,6 +100,14 @@ func TestHideIPAddresses(t *testing.T) {
 	}
 }
 
+func TestAnchorURLIsShown(t *testing.T) {
+	s := newSite(t)
+	url := "https://anchors.acme.example/auditdrain"
+	_, err := s.operator.UpdateTeam(t.Context(), "team_1", auditdrain.TeamPatch{AnchorURL: &url})
+	s.must(err)
+	s.logIn(s.token(auditdrain.RoleViewer, "team_1")).get("/settings").want(t, 200, "Manifests are anchored at", url)
+}
+
 func TestOperatorMakesPortalLink(t *testing.T) {
 	s := newSite(t)
 	b := s.logIn(operatorToken)
