@@ -22,6 +22,7 @@ import (
 
 	"github.com/auditdrain/auditdrain"
 	"github.com/auditdrain/auditdrain/internal/activity"
+	"github.com/auditdrain/auditdrain/internal/anchor"
 	"github.com/auditdrain/auditdrain/internal/api"
 	"github.com/auditdrain/auditdrain/internal/deliver"
 	"github.com/auditdrain/auditdrain/internal/diagnose"
@@ -34,6 +35,7 @@ import (
 	"github.com/auditdrain/auditdrain/internal/setup"
 	"github.com/auditdrain/auditdrain/internal/signing"
 	"github.com/auditdrain/auditdrain/internal/web"
+	"github.com/auditdrain/auditdrain/internal/webhook"
 )
 
 // trimEvery is how often delivered events that are old enough are removed: as
@@ -62,6 +64,7 @@ type settings struct {
 	logFormat       string
 	perDrainMetrics bool
 	notifyURL       string
+	anchorURL       string
 	notifyDelay     time.Duration
 	putTimeout      time.Duration
 	stsTimeout      time.Duration
@@ -112,6 +115,7 @@ the work, nothing is kept in a folder, and AUDITDRAIN_OPERATOR_TOKEN is needed. 
 	f.BoolVar(&set.perDrainMetrics, "per-drain-metrics", false, "add series of each drain to /metrics, about ten")
 	f.StringVar(&set.notifyURL, "notify-url", "", "`URL` of the operator's webhook, https or on this machine, which is told of drains that become errored, recover, fall behind and catch up")
 	f.DurationVar(&set.notifyDelay, "notify-delay", 15*time.Minute, "how long a drain's oldest event may wait before the webhook is told; 0s: it never is")
+	f.StringVar(&set.anchorURL, "anchor-url", "", "`URL` of a receiver, https or on this machine, that keeps the heads of manifests where the operator cannot change them; teams may have another (auditdrain team update --anchor-url)")
 	f.DurationVar(&set.putTimeout, "put-timeout", s3.DefaultPutTimeout, "how long one attempt to write an object may take; then it is repeated")
 	f.DurationVar(&set.stsTimeout, "sts-timeout", s3.DefaultSTSTimeout, "how long one call to STS may take; then it is repeated")
 	f.DurationVar(&set.shutdownTimeout, "shutdown-timeout", 30*time.Second, "how long a shutdown may take")
@@ -160,6 +164,9 @@ func (set settings) validate() error {
 	}
 	if err := auditdrain.CheckReceiverURL(set.notifyURL); set.notifyURL != "" && err != nil {
 		return usagef("--notify-url: %w", err)
+	}
+	if err := auditdrain.CheckReceiverURL(set.anchorURL); set.anchorURL != "" && err != nil {
+		return usagef("--anchor-url: %w", err)
 	}
 	if set.notifyDelay < 0 {
 		return usagef("--notify-delay: %s is not allowed: use 0s or more", set.notifyDelay)
@@ -311,15 +318,16 @@ func newInstance(set settings, address string, log *slog.Logger, eng engine, cli
 		statusChanged = in.notifier.Changed
 	}
 	explainer := diagnose.Explainer{Namespace: auditdrain.Namespace(set.namespace), WriterARN: client.KnownWriterARN}
+	anchors := anchor.New(set.anchorURL, store, webhook.New(nil))
 	in.deliverer = deliver.New(eng.deliveries, eng.deliveries, open, deliver.Options{
 		Grace: set.shutdownTimeout / 2, Explain: explainer.Explain, StatusChanged: statusChanged, Log: log,
-		Integrity: &deliver.Integrity{Chains: eng.deliveries, Manifests: eng.deliveries, Signer: keyring},
+		Integrity: &deliver.Integrity{Chains: eng.deliveries, Manifests: eng.deliveries, Signer: keyring, Anchor: anchors.Anchor},
 	})
 	in.recorder = series.New(in.deliverer, eng.deliveries, log)
 	in.committer = ingest.NewCommitter(store, in.deliverer.Wake, log)
 	in.forwarder = &activity.Forwarder{Namespace: auditdrain.Namespace(set.namespace), Store: store, Events: in.committer, Log: log}
 	in.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	for _, c := range [][]prometheus.Collector{eng.collectors, in.committer.Collectors(), in.deliverer.Collectors()} {
+	for _, c := range [][]prometheus.Collector{eng.collectors, in.committer.Collectors(), in.deliverer.Collectors(), anchors.Collectors()} {
 		in.registry.MustRegister(c...)
 	}
 	if in.notifier != nil {

@@ -17,8 +17,8 @@ type Integrity struct {
 	Manifests Manifests
 	Signer    Signer
 	// Anchor has a head kept where the operator cannot change it, and reports
-	// whether its team wants that. Without it none is.
-	Anchor func(ctx context.Context, teamID string, head manifest.SignedHead) (kept bool, err error)
+	// whether its team wants that: if not, nothing is signed. Without it none is.
+	Anchor func(ctx context.Context, teamID string, sign func(context.Context) (manifest.SignedHead, error)) (kept bool, err error)
 }
 
 // Chains is where the accounts of drains are.
@@ -381,11 +381,9 @@ func (s *sealer) anchor(ctx context.Context, chain auditdrain.Chain) error {
 	if err := head.SHA256.UnmarshalText([]byte(chain.Head)); err != nil {
 		return fmt.Errorf("head of drain %s: %w", chain.DrainID, err)
 	}
-	signed, err := s.Signer.Sign(ctx, chain.KeyID, head)
-	kept := false
-	if err == nil {
-		kept, err = s.Anchor(ctx, chain.TeamID, signed)
-	}
+	kept, err := s.Anchor(ctx, chain.TeamID, func(ctx context.Context) (manifest.SignedHead, error) {
+		return s.Signer.Sign(ctx, chain.KeyID, head)
+	})
 	if err == nil && kept {
 		err = s.Integrity.Manifests.SealAnchored(ctx, chain.DrainID, chain.Written)
 	}

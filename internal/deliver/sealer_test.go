@@ -271,7 +271,11 @@ func TestManifestsAnchored(t *testing.T) {
 		var kept []uint64
 		fail := true
 		integrity := a.integrity()
-		integrity.Anchor = func(_ context.Context, team string, head manifest.SignedHead) (bool, error) {
+		integrity.Anchor = func(ctx context.Context, team string, sign func(context.Context) (manifest.SignedHead, error)) (bool, error) {
+			head, err := sign(ctx)
+			if err != nil {
+				return false, err
+			}
 			if team != "t" || head.Head.DrainID != "d" {
 				t.Errorf("%s: %+v", team, head)
 			}

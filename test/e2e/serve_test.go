@@ -105,6 +105,8 @@ func TestUsage(t *testing.T) {
 		"sts timeout":      {args: []string{"--sts-timeout", "-1s"}, stderr: "--sts-timeout: -1s is not allowed: use more than 0s"},
 		"shutdown timeout": {args: []string{"--shutdown-timeout", "0s"}, stderr: "--shutdown-timeout: 0s is not allowed"},
 		"notify URL":       {args: []string{"--notify-url", "http://hooks.example.com/"}, stderr: `--notify-url: "http://hooks.example.com/" is not allowed: use https, or http on this machine`},
+		"anchor URL":       {args: []string{"--anchor-url", "http://anchors.example.com/"}, stderr: `--anchor-url: "http://anchors.example.com/" is not allowed: use https, or http on this machine`},
+		"anchor password":  {args: []string{"--anchor-url", "https://me:hunter2@anchors.example.com/"}, stderr: `--anchor-url: "https://me:xxxxx@anchors.example.com/" is not allowed: use a URL without user, password and fragment`},
 		"public URL":       {args: []string{"--public-url", "https://audit.example.com/audit?x"}, stderr: "--public-url: \"https://audit.example.com/audit?x\" is not allowed: use http:// or https:// and a host, without a path"},
 		"notify delay":     {args: []string{"--notify-delay", "-1s"}, stderr: "--notify-delay: -1s is not allowed: use 0s or more"},
 		"no secret":        {args: []string{"--notify-url", "https://hooks.example.com/"}, stderr: "AUDITDRAIN_NOTIFY_SECRET: a secret is needed: use whsec_ and the output of openssl rand -base64 32"},

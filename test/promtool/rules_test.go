@@ -235,6 +235,14 @@ var examples = map[string]struct {
 			"each within minutes": {`auditdrain_notifications_waiting 2x25 0 1x25 0`},
 		},
 	},
+	"AuditdrainAnchorsFailing": {
+		fires:   []string{`auditdrain_anchors_total{instance="a", result="failed"} 0x5 0+1x65`},
+		summary: "heads of manifests of auditdrain on a are not anchored",
+		quiet: map[string][]string{
+			"kept":        {`auditdrain_anchors_total{result="kept"} 0+5x90`, `auditdrain_anchors_total{result="failed"} 3x90`},
+			"for a while": {`auditdrain_anchors_total{result="failed"} 0+1x40 40x50`},
+		},
+	},
 }
 
 func TestAlerts(t *testing.T) {
