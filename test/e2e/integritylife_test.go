@@ -256,3 +256,33 @@ func (a *audited) attack() {
 	a.verify("and which nobody misses for some hours", "")
 	a.verify("but then", verify.TruncatedTail, "--grace", "1ms")
 }
+
+// TestManifestOff switches integrity off and, with another encoding, on again. What
+// was written meanwhile is in a gap, which is told, and all else is proved.
+func TestManifestOff(t *testing.T) {
+	a := newAudited(t, 22)
+	id := a.drains[0].ID
+	integrity := func(on bool, delivery *auditdrain.Delivery) {
+		t.Helper()
+		a.update(t, a.api, auditdrain.DrainPatch{Delivery: &auditdrain.DeliveryPatch{Delivery: delivery, Integrity: &on}})
+	}
+	a.deliver(20)
+	integrity(false, nil)
+	awaitManifests(t, a.api, a.team.team, id, 1)
+	a.restart()
+	a.deliver(15)
+	a.verify("off", "")
+	integrity(true, a.places[1].delivery())
+	a.deliver(10)
+	a.set(auditdrain.StatusDisabled)
+	awaitManifests(t, a.api, a.team.team, id, 2)
+	wantLines(t, a.verify("on again", ""), "  gap: +events 21 to 35: manifests were switched off", "objects verified: +30, .*")
+	must(t, a.api.DeleteDrain(t.Context(), a.team.team, id))
+	a.aws.awaitLast(t, id, a.places...)
+	a.aws.wantCauses(t, id, a.places[0], "off", "paused", "deleted")
+	wantLines(t, a.verify("deleted", ""), "older than the first, or in a gap: +15")
+	if n := a.check(t, a.aws); n != a.total {
+		t.Errorf("%d events are in the bucket, want %d", n, a.total)
+	}
+	a.aws.checkPapers(t)
+}

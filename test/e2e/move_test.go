@@ -8,13 +8,15 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/auditdrain/auditdrain"
 	"github.com/auditdrain/auditdrain/internal/pgtest"
 )
 
 // TestMoveStore moves a service with a backlog from its folder to PostgreSQL.
 // The command is killed again and again, wherever it is, until it is let come to
 // its end. The service then goes on there: everything that was accepted is in the
-// bucket, and nothing was written that had been written before.
+// bucket, nothing was written that had been written before, and the drain's manifests
+// are one chain.
 func TestMoveStore(t *testing.T) {
 	server, err := pgtest.Start()
 	must(t, err)
@@ -23,6 +25,8 @@ func TestMoveStore(t *testing.T) {
 	rng := newRand(6, 2)
 
 	sc := newScene(t, 6)
+	sc.operate("drain", "update", sc.drain, "--team", sc.tm.team, "--integrity")
+	sc.tm.targets[0].integrity = true
 	sc.accept(200)
 	sc.await("the events are delivered", delivered)
 	sc.operate("drain", "pause", sc.drain, "--team", sc.tm.team)
@@ -76,7 +80,7 @@ func TestMoveStore(t *testing.T) {
 		t.Errorf("the folder has changed:\n%s", diff)
 	}
 
-	n := startNode(t, sc.aws, db)
+	n := startNode(t, sc.aws, db, "--key-file", filepath.Join(sc.data, "key-file"))
 	sc.service = &service{process: n.process, url: n.url, http: sc.http, api: newClient(t, sc.http, n.url)}
 	after := sc.get()
 	if before.Metadata.BacklogEvents != backlog || after.Metadata.BacklogEvents != backlog {
@@ -89,9 +93,14 @@ func TestMoveStore(t *testing.T) {
 	sc.accept(100)
 	sc.operate("drain", "resume", sc.drain, "--team", sc.tm.team)
 	sc.await("the events are delivered", delivered)
+	must(t, sc.api.DeleteDrain(t.Context(), sc.tm.team, sc.drain))
+	sc.aws.awaitLast(t, sc.drain, sc.tm.targets...)
+	keys := publicKeys(t, sc.http, sc.url)
 	sc.stop()
 	checkObjects(t, sc.aws, []*team{sc.tm})
 	checkOnce(t, sc.aws)
+	sc.aws.prove(t, keys, map[string]int{sc.drain: len(sc.tm.events)}, sc.tm.targets...)
+	sc.aws.wantCauses(t, sc.drain, sc.tm.targets[0], auditdrain.SealPaused, auditdrain.SealResumed, auditdrain.SealDeleted)
 }
 
 // files returns the contents of a folder's files, but for the lock's.
