@@ -280,7 +280,7 @@ func TestManifestsAnchored(t *testing.T) {
 		a := newAccounted(t)
 		a.stop()
 		var kept []uint64
-		fail := true
+		var works atomic.Bool
 		integrity := a.integrity()
 		integrity.Anchor = func(ctx context.Context, team string, sign func(context.Context) (manifest.SignedHead, error)) (bool, error) {
 			head, err := sign(ctx)
@@ -290,7 +290,7 @@ func TestManifestsAnchored(t *testing.T) {
 			if team != "t" || head.Head.DrainID != "d" {
 				t.Errorf("%s: %+v", team, head)
 			}
-			if fail {
+			if !works.Load() {
 				return false, errors.New("not now")
 			}
 			kept = append(kept, head.Head.Number)
@@ -299,9 +299,10 @@ func TestManifestsAnchored(t *testing.T) {
 		a.d, a.stop = startDeliverer(t, a.world, Options{Integrity: integrity})
 		a.deliver(5)
 		time.Sleep(time.Hour + sealWithin)
-		fail = false
+		works.Store(true)
 		time.Sleep(time.Hour)
 		time.Sleep(time.Hour)
+		a.stop()
 		if chain, _ := a.Chain(t.Context(), "d"); chain.Anchored != chain.Written || !slices.Equal(kept, []uint64{1, 2, 3}) {
 			t.Errorf("kept %d, %+v", kept, chain)
 		}
