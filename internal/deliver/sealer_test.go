@@ -66,17 +66,13 @@ func (a *accounted) changed() {
 }
 
 func (a *accounted) deliver(n int) {
-	a.addEvents("t", n)
-	a.mu.Lock()
-	for i := range a.events["t"] { // some have an address
-		e := &a.events["t"][i]
-		e.Timestamp = 1_779_440_400_000 + int64(i)
+	a.addEventsAs("t", n, func(e *auditdrain.StoredEvent) {
+		e.Timestamp = 1_779_440_400_000 + int64(e.Seq)
 		e.Body = fmt.Appendf(nil, `{"id":%q}`, e.ID)
-		if i%2 == 0 {
+		if e.Seq%2 == 0 { // some have an address
 			e.Body = fmt.Appendf(nil, `{"id":%q,"ipAddress":"192.0.2.1"}`, e.ID)
 		}
-	}
-	a.mu.Unlock()
+	})
 	a.d.Wake("t")
 	time.Sleep(time.Second)
 }

@@ -70,16 +70,23 @@ func (w *world) addDrain(id, team string) {
 }
 
 func (w *world) addEvents(team string, n int) {
+	w.addEventsAs(team, n, func(*auditdrain.StoredEvent) {})
+}
+
+// addEventsAs adds events that are changed before anybody sees them.
+func (w *world) addEventsAs(team string, n int, change func(*auditdrain.StoredEvent)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for range n {
 		seq := uint64(len(w.events[team]) + 1)
-		w.events[team] = append(w.events[team], auditdrain.StoredEvent{
+		e := auditdrain.StoredEvent{
 			Event:      auditdrain.Event{ID: fmt.Sprintf("%s-%d", team, seq), Body: make([]byte, 10)},
 			Seq:        seq,
 			AcceptedAt: time.Now(),
 			TotalBytes: seq * 10,
-		})
+		}
+		change(&e)
+		w.events[team] = append(w.events[team], e)
 	}
 }
 
@@ -136,6 +143,10 @@ func (w *world) DeliveryState(_ context.Context, id string) (auditdrain.Delivery
 	state, ok := w.states[id]
 	if !ok {
 		return state, errNoDrain
+	}
+	if state.Replay != nil { // who asks may change it
+		replay := *state.Replay
+		state.Replay = &replay
 	}
 	return state, w.stateErr
 }
