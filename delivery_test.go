@@ -97,6 +97,9 @@ func TestObjectBody(t *testing.T) {
 		if got := d.ObjectBody(e); string(got) != want.body {
 			t.Errorf("%s: got %q, want %q", encoding, got, want.body)
 		}
+		if got := d.AppendBody([]byte("before "), e); string(got) != "before "+want.body {
+			t.Errorf("%s: appended %q, want %q", encoding, got, "before "+want.body)
+		}
 		if got := d.ContentType(); got != want.contentType {
 			t.Errorf("%s: content type %q, want %q", encoding, got, want.contentType)
 		}

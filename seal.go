@@ -35,12 +35,12 @@ type Rendering struct {
 	HideIPAddresses bool     `json:"hideIpAddresses,omitempty"`
 }
 
-// Object returns the object that e becomes. The body may share memory with e's.
-func (r Rendering) Object(e Event) (key string, body []byte) {
+// AppendBody appends the bytes of the object that e becomes to b.
+func (r Rendering) AppendBody(b []byte, e Event) []byte {
 	if r.HideIPAddresses {
 		e = e.WithoutIPAddress()
 	}
-	return r.Delivery.ObjectKey(e, false), r.Delivery.ObjectBody(e)
+	return r.Delivery.AppendBody(b, e)
 }
 
 // SeqRange is a half-open stretch of a team's sequence: From is in it, To is not.

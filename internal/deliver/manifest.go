@@ -18,6 +18,9 @@ const (
 	// refused, and to where it should work.
 	giveUpRefused = 24 * time.Hour
 	giveUpFailing = 7 * 24 * time.Hour
+
+	// pageEvents is how many events are read at a time, of readBytes at most.
+	pageEvents = 1024
 )
 
 // write writes the manifests of a chain that wait, by number, and returns the chain
@@ -202,10 +205,11 @@ func (s *sealer) render(ctx context.Context, chain auditdrain.Chain, seal auditd
 		}
 	}
 	b := manifest.NewBuilder(m, emit)
+	objects := objects{as: as, eitherTo: seal.EitherTo}
 	for _, r := range listed(seal) {
 		for e, err := range s.events(ctx, seal.TeamID, r) {
 			if err == nil {
-				err = b.Add(objectOf(as, e, seal.EitherTo))
+				err = b.Add(objects.of(e))
 			}
 			if err != nil {
 				return nil, manifest.Head{}, err
@@ -229,25 +233,32 @@ func listed(seal auditdrain.Seal) []auditdrain.SeqRange {
 	return append(stretches, auditdrain.SeqRange{From: at, To: seal.Sequence.To})
 }
 
-// objectOf returns the object that an event became.
-func objectOf(as auditdrain.Rendering, e auditdrain.StoredEvent, eitherTo uint64) manifest.Object {
-	key, body := as.Object(e.Event)
-	o := manifest.Object{Key: key, SHA256: manifest.Sum(body), Size: uint64(len(body))}
-	if e.Seq > eitherTo {
-		return o
+// objects tells which objects events became. The buffers are for the next one's bytes.
+type objects struct {
+	as          auditdrain.Rendering
+	eitherTo    uint64
+	body, other []byte
+}
+
+func (o *objects) of(e auditdrain.StoredEvent) manifest.Object {
+	o.body = o.as.AppendBody(o.body[:0], e.Event)
+	object := manifest.Object{Key: o.as.Delivery.ObjectKey(e.Event, false), SHA256: manifest.Sum(o.body), Size: uint64(len(o.body))}
+	if e.Seq > o.eitherTo {
+		return object
 	}
-	as.HideIPAddresses = !as.HideIPAddresses
-	if _, other := as.Object(e.Event); !bytes.Equal(body, other) {
-		o.Or = &manifest.Bytes{SHA256: manifest.Sum(other), Size: uint64(len(other))}
+	otherwise := o.as
+	otherwise.HideIPAddresses = !o.as.HideIPAddresses
+	if o.other = otherwise.AppendBody(o.other[:0], e.Event); !bytes.Equal(o.body, o.other) {
+		object.Or = &manifest.Bytes{SHA256: manifest.Sum(o.other), Size: uint64(len(o.other))}
 	}
-	return o
+	return object
 }
 
 // events returns the events of a stretch, all of them or an error.
 func (s *sealer) events(ctx context.Context, teamID string, r auditdrain.SeqRange) iter.Seq2[auditdrain.StoredEvent, error] {
 	return func(yield func(auditdrain.StoredEvent, error) bool) {
 		for next := r.From; next < r.To; {
-			page, err := s.store.Read(ctx, teamID, next-1, int(min(r.To-next, readEvents)), readBytes)
+			page, err := s.store.Read(ctx, teamID, next-1, int(min(r.To-next, pageEvents)), readBytes)
 			if err == nil && (len(page) == 0 || page[0].Seq != next) {
 				err = fmt.Errorf("event %d of team %s is not kept any more", next, teamID)
 			}

@@ -30,7 +30,7 @@ func NewBuilder(m Manifest, emit func(key string, body []byte) error) *Builder {
 func (b *Builder) Add(o Object) error {
 	var err error
 	if b.count == 0 {
-		if b.part, err = b.begin(); err != nil {
+		if b.part, err = b.begin(o); err != nil {
 			return err
 		}
 	} else {
@@ -48,12 +48,10 @@ func (b *Builder) Add(o Object) error {
 	return b.flush()
 }
 
-// begin returns a part's bytes up to its first object.
-func (b *Builder) begin() ([]byte, error) {
-	var size uint64
-	if n := len(b.manifest.Parts); n > 0 {
-		size = b.manifest.Parts[n-1].Size + 4096 // the next will be of that size
-	}
+// begin returns a part's bytes up to its first object, and room for the others.
+func (b *Builder) begin(first Object) ([]byte, error) {
+	const besideKey = 128 // bytes of most objects
+	size := min(b.manifest.Sequence.Len()-b.manifest.Count, MaxPartObjects) * uint64(len(first.Key)+besideKey)
 	part, err := appendString(append(make([]byte, 0, size), `{"drainId":`...), b.manifest.DrainID)
 	if err != nil {
 		return nil, fmt.Errorf("drainId: %w", err)

@@ -447,7 +447,7 @@ func readEvents(iter *pebble.Iterator, maxEvents uint64, maxBytes int) ([]auditd
 		bodies = append(bodies, r.body...)
 		ids, idLens = append(ids, r.id...), append(idLens, byte(len(r.id)))
 		if events == nil {
-			events = make([]auditdrain.StoredEvent, 0, min(maxEvents, 256))
+			events = make([]auditdrain.StoredEvent, 0, min(maxEvents, 1024))
 		}
 		events = append(events, auditdrain.StoredEvent{
 			Event: auditdrain.Event{
