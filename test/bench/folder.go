@@ -14,17 +14,18 @@ import (
 )
 
 // folder is what a service's data begin with: teams 0 to Teams-1, with a drain
-// each or without.
+// each or without, of which manifests are written or not.
 type folder struct {
-	teams  int
-	drains bool
+	teams     int
+	drains    bool
+	integrity bool
 }
 
 // fresh puts a folder at path. Each is made by the service once, and copied
 // for every run.
 func (b *bench) fresh(ctx context.Context, f folder, path string) error {
 	if b.folders[f] == "" {
-		made := filepath.Join(b.dir, fmt.Sprintf("folder-%d-%t", f.teams, f.drains))
+		made := filepath.Join(b.dir, fmt.Sprintf("folder-%d-%t-%t", f.teams, f.drains, f.integrity))
 		if err := b.makeFolder(ctx, f, made); err != nil {
 			return fmt.Errorf("make %d teams: %w", f.teams, err)
 		}
@@ -60,6 +61,7 @@ func (r *rig) fill(ctx context.Context, f folder) error {
 				return err
 			}
 			delivery := deliveryOf(i)
+			delivery.Integrity = f.integrity
 			_, err = api.CreateDrain(ctx, team.ID, auditdrain.DrainInput{Name: "bench", Schemas: auditdrain.AuditLogSchemas(), Delivery: &delivery})
 			return err
 		})

@@ -55,6 +55,7 @@ func sections() []section {
 		{"f", recordIdle.measure},
 		{"g", recordIsolation.measure},
 		{"h", recordScale.measure},
+		{"i", recordIntegrity.measure},
 	}
 }
 

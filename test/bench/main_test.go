@@ -114,7 +114,7 @@ func withFault(t *testing.T, b *bench, fault string) {
 	if err := os.WriteFile(filepath.Join(dir, "fault"), []byte(fault), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	b.folders[folder{2, true}] = dir
+	b.folders[folder{teams: 2, drains: true}] = dir
 }
 
 func TestMeasureRefusesABadService(t *testing.T) {

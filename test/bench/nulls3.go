@@ -16,6 +16,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/auditdrain/auditdrain/internal/manifest"
 )
 
 // nullS3 answers S3's PutObject and STS's AssumeRole and GetCallerIdentity
@@ -30,6 +32,7 @@ type nullS3 struct {
 	nullOptions
 	puts     atomic.Int64 // that were answered with success, to buckets that are well
 	sickPuts atomic.Int64 // those to buckets that are sick
+	listed   atomic.Int64 // objects that manifests list
 	putBytes atomic.Int64
 	lastPut  atomic.Int64 // Unix ns
 	sts      atomic.Int64
@@ -63,6 +66,7 @@ type nullStats struct {
 	PutBytes int64
 	LastPut  int64 // Unix ns of the newest PUT's answer
 	SickPuts int64
+	Listed   int64 // objects that manifests list; manifests are no PUTs
 	STS      int64
 	CPU      time.Duration // of the whole process
 	PeakRSS  int64         // bytes
@@ -74,7 +78,7 @@ func (s *nullS3) stats() (nullStats, error) {
 	u, err := usageOf(os.Getpid())
 	return nullStats{
 		Puts: s.puts.Load(), PutBytes: s.putBytes.Load(), LastPut: s.lastPut.Load(),
-		SickPuts: s.sickPuts.Load(), STS: s.sts.Load(),
+		SickPuts: s.sickPuts.Load(), Listed: s.listed.Load(), STS: s.sts.Load(),
 		CPU: u.cpu, PeakRSS: u.peakRSS,
 	}, err
 }
@@ -275,6 +279,9 @@ func (c *nullConn) answerPut(req *request) error {
 	if c.Log {
 		came = time.Now()
 	}
+	if _, key, ok := strings.Cut(req.path, "/"+manifest.Root); ok {
+		return c.takeManifest(req, manifest.Root+key)
+	}
 	if _, err := c.r.Discard(int(req.contentLength)); err != nil {
 		return fmt.Errorf("read body of PUT %s: %w", req.path, err)
 	}
@@ -295,6 +302,23 @@ func (c *nullConn) answerPut(req *request) error {
 		c.mu.Unlock()
 	}
 	return c.respond("200 OK", now, etagHeader, nil)
+}
+
+// takeManifest counts what a manifest says that there is. Its parts and signature
+// say nothing that is counted.
+func (c *nullConn) takeManifest(req *request, key string) error {
+	body := make([]byte, min(req.contentLength, manifest.MaxDocument))
+	if _, err := io.ReadFull(c.r, body); err != nil {
+		return fmt.Errorf("read body of PUT %s: %w", req.path, err)
+	}
+	if _, _, _, kind := manifest.ParseKey(key); kind == manifest.Document {
+		m, err := manifest.Parse(body)
+		if err != nil {
+			return fmt.Errorf("PUT %s: %w", req.path, err)
+		}
+		c.listed.Add(int64(m.Count))
+	}
+	return c.respond("200 OK", time.Now(), etagHeader, nil)
 }
 
 // bucketNumber returns the team whose bucket a path is in.

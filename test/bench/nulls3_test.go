@@ -17,6 +17,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/auditdrain/auditdrain"
+	"github.com/auditdrain/auditdrain/internal/manifest"
 )
 
 // startNull serves a null S3 in this process until the test ends.
@@ -68,6 +71,36 @@ func TestNullS3TakesSDKPuts(t *testing.T) {
 	}
 	if got := null.putBytes.Load(); got != total {
 		t.Errorf("%d bytes counted, want %d", got, total)
+	}
+}
+
+// A manifest is no PUT, and counts for what it says that there is.
+func TestNullS3TakesManifests(t *testing.T) {
+	null, url := startNull(t, nullOptions{})
+	var parts int
+	b := manifest.NewBuilder(manifest.Manifest{
+		DrainID: "drn_1", TeamID: "team_1", Number: 1, Cause: auditdrain.SealHour, Sequence: manifest.Range{From: 1, To: 4},
+	}, func(key string, part []byte) error {
+		parts++
+		put(t, url+"/"+bucketOf(3)+"/audit-logs/"+key, string(part))
+		return nil
+	})
+	for _, key := range []string{"a", "b", "c"} {
+		if err := b.Add(manifest.Object{Key: key}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	body, _, err := b.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, url+"/"+bucketOf(3)+"/audit-logs/"+manifest.SignatureKey("drn_1", 1), "{}")
+	if got := null.listed.Load(); got != 0 || parts != 1 {
+		t.Errorf("%d objects of %d parts count before their manifest", got, parts)
+	}
+	put(t, url+"/"+bucketOf(3)+"/audit-logs/"+manifest.Key("drn_1", 1), string(body))
+	if listed, puts := null.listed.Load(), null.puts.Load(); listed != 3 || puts != 0 {
+		t.Errorf("%d objects listed and %d PUTs, want 3 and 0", listed, puts)
 	}
 }
 

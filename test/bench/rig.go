@@ -214,6 +214,9 @@ type task struct {
 	// return soon after it has ended; then is called after that, before the
 	// service is stopped.
 	beside, then func(context.Context) error
+	// finish, if it is not nil, is called when all is delivered, and returns when
+	// the run has ended. What is used until then is part of what is measured.
+	finish func(context.Context) (time.Time, error)
 }
 
 // run makes a producer work and measures what that takes. Then it stops the
@@ -324,15 +327,20 @@ func (r *rig) watch(ctx context.Context, producer *child, t task) (result, int, 
 	if err := beside.Wait(); err != nil {
 		return result{}, 0, err
 	}
+	last := done.End
+	if !t.undelivered {
+		last = time.Unix(0, after.LastPut)
+	}
+	if t.finish != nil {
+		if last, err = t.finish(ctx); err != nil {
+			return result{}, 0, err
+		}
+	}
 	end, err := r.takeSnapshot(ctx, producer)
 	if err != nil {
 		return result{}, 0, err
 	}
 
-	last := done.End
-	if !t.undelivered {
-		last = time.Unix(0, after.LastPut)
-	}
 	res := result{
 		events:  done.Events,
 		bytes:   after.PutBytes - before.PutBytes,

@@ -33,6 +33,7 @@ func TestSections(t *testing.T) {
 			backlog: 5, settle: 100 * time.Millisecond, batch: 4, events: 200, callers: 4, rate: 1000, lasts: 200 * time.Millisecond, bareEvents: 100, concurrency: 8}.measure},
 		{"h", []int{4, len(kinds) + 3}, scale{rates{events: 300, concurrency: 8, callers: 4, loads: []load{small}}, []int{1, 2}, 2,
 			many{drains: 20, nodes: 2, lease: 4 * time.Second, settle: 100 * time.Millisecond, lasts: 400 * time.Millisecond, busy: 10, rate: 500}}.measure},
+		{"i", []int{4, 4}, integrity{rates{events: 400, concurrency: 8, callers: 4, loads: []load{small}}, 1}.measure},
 	} {
 		t.Run(s.letter, func(t *testing.T) {
 			b := newBench(t)
