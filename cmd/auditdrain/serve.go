@@ -321,7 +321,7 @@ func newInstance(set settings, address string, log *slog.Logger, eng engine, cli
 	anchors := anchor.New(set.anchorURL, store, webhook.New(nil))
 	in.deliverer = deliver.New(eng.deliveries, eng.deliveries, open, deliver.Options{
 		Grace: set.shutdownTimeout / 2, Explain: explainer.Explain, StatusChanged: statusChanged, Log: log,
-		Integrity: &deliver.Integrity{Chains: eng.deliveries, Manifests: eng.deliveries, Signer: keyring, Anchor: anchors.Anchor},
+		Integrity: &deliver.Integrity{Chains: eng.deliveries, Manifests: eng.deliveries, Drains: store, Signer: keyring, Anchor: anchors.Anchor},
 	})
 	in.recorder = series.New(in.deliverer, eng.deliveries, log)
 	in.committer = ingest.NewCommitter(store, in.deliverer.Wake, log)

@@ -30,6 +30,11 @@ func (s *sealer) write(ctx, putCtx context.Context, chain auditdrain.Chain) (aud
 	if err != nil {
 		return chain, fmt.Errorf("read seals: %w", err)
 	}
+	// Read after them, as another process may write the same: the first that waits
+	// follows the last that is written.
+	if chain, err = s.Chains.Chain(putCtx, chain.DrainID); err != nil || chain.DrainID == "" {
+		return chain, err
+	}
 	unseen := chain.Written == 0
 	for _, seal := range seals {
 		if seal.Number <= chain.Written {
@@ -118,7 +123,7 @@ func (s *sealer) goesTo(ctx context.Context, seal auditdrain.Seal) (place, error
 		return p, nil
 	}
 	p := place{former: true, config: auditdrain.Drain{ID: seal.DrainID, TeamID: seal.TeamID, Delivery: seal.As.Delivery}}
-	found, err := s.drains.Drains(ctx, auditdrain.DrainQuery{ID: seal.DrainID})
+	found, err := s.Integrity.Drains.Drains(ctx, auditdrain.DrainQuery{ID: seal.DrainID})
 	if err != nil {
 		return place{}, fmt.Errorf("read drain: %w", err)
 	}

@@ -15,7 +15,9 @@ import (
 type Integrity struct {
 	Chains    Chains
 	Manifests Manifests
-	Signer    Signer
+	// Drains returns all drains, also those that another process delivers.
+	Drains Drains
+	Signer Signer
 	// Anchor has a head kept where the operator cannot change it, and reports
 	// whether its team wants that: if not, nothing is signed. Without it none is.
 	Anchor func(ctx context.Context, teamID string, sign func(context.Context) (manifest.SignedHead, error)) (kept bool, err error)
