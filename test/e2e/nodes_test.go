@@ -379,7 +379,7 @@ func TestFailover(t *testing.T) {
 	f.awaitReady(t, http.StatusOK)
 	before, _ := f.aws.written()
 	f.settle(t)
-	f.aws.awaitObjects(before + 1000)
+	f.aws.awaitObjects(before + 2500)
 	stop()
 	for _, n := range f.nodes[1:] {
 		n.stop()
