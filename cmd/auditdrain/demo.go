@@ -367,8 +367,8 @@ func (p *demoProducer) prove(ctx context.Context, out io.Writer) error {
 	if !report.Verified {
 		return errors.New("NOT PROVED: " + report.Summary())
 	}
-	fmt.Fprintf(out, "PROVED: %s, by %s that are signed. Do it yourself:\n  %s verify %s --key %s --drain %s\n",
-		plural(report.Read, "object"), plural(report.Chains[0].Last, "manifest"), ownCommand(), objects, p.keys(), p.drainID)
+	fmt.Fprintf(out, "PROVED: %s, by %s. Do it yourself:\n  %s verify %s --key %s --drain %s\n",
+		plural(report.Read, "object"), plural(report.Chains[0].Last, "signed manifest"), ownCommand(), objects, p.keys(), p.drainID)
 	return nil
 }
 

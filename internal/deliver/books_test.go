@@ -49,7 +49,9 @@ func withBooks(w *world) *books {
 	return b
 }
 
-func (b *books) integrity() *Integrity { return &Integrity{Chains: b, Manifests: b, Drains: b, Signer: b} }
+func (b *books) integrity() *Integrity {
+	return &Integrity{Chains: b, Manifests: b, Drains: b, Signer: b}
+}
 
 func (b *books) put(to auditdrain.Delivery, e auditdrain.Event, result *auditdrain.PutResult) {
 	if b == nil {
