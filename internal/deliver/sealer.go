@@ -15,7 +15,9 @@ import (
 type Integrity struct {
 	Chains    Chains
 	Manifests Manifests
-	// Drains returns all drains, also those that another process delivers.
+	// Drains returns all drains, also those that another process delivers. It is not
+	// the Deliverer's own, which may take the question for news that the drain is
+	// delivered as it is now.
 	Drains Drains
 	Signer Signer
 	// Anchor has a head kept where the operator cannot change it, and reports

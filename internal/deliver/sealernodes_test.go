@@ -66,18 +66,20 @@ func TestManifestsOfTwo(t *testing.T) {
 // takenOver are the drains of a process that has lost them to another.
 type takenOver struct {
 	*world
-	lost *atomic.Bool
+	lost  *atomic.Bool
+	asked *atomic.Int64 // since
 }
 
 func (o takenOver) Drains(ctx context.Context, q auditdrain.DrainQuery) ([]auditdrain.Drain, error) {
 	if o.lost.Load() {
+		o.asked.Add(1)
 		return nil, nil
 	}
 	return o.world.Drains(ctx, q)
 }
 
 // A process that has lost a drain to another takes it neither for deleted nor for
-// moved: it gives no manifest up.
+// moved: it gives no manifest up. Nor does it ask for the drain but to deliver it.
 func TestManifestsTakenOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAccounted(t)
@@ -89,7 +91,8 @@ func TestManifestsTakenOver(t *testing.T) {
 			return denied, false
 		}
 		var lost atomic.Bool
-		d := New(a.world, takenOver{a.world, &lost}, a.open, Options{Integrity: a.integrity()})
+		var asked atomic.Int64
+		d := New(a.world, takenOver{a.world, &lost, &asked}, a.open, Options{Integrity: a.integrity()})
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
 		go func() { done <- d.Run(ctx) }()
@@ -100,6 +103,9 @@ func TestManifestsTakenOver(t *testing.T) {
 		time.Sleep(30 * time.Minute)
 		if chain, _ := a.Chain(t.Context(), "d"); chain.Written != 0 || chain.Sealed == 0 {
 			t.Errorf("%d manifests of %d are noted as written, want none", chain.Written, chain.Sealed)
+		}
+		if n := asked.Load(); n != 1 {
+			t.Errorf("the drain was asked for %d times, want 1", n)
 		}
 	})
 }
