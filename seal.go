@@ -104,6 +104,18 @@ func (s Seal) Needs() uint64 {
 	return needs
 }
 
+// Listed returns the stretches of Sequence that became objects, in order. Some may be
+// empty.
+func (s Seal) Listed() []SeqRange {
+	var stretches []SeqRange
+	rest := afterGap(s.Sequence, s.Gap)
+	for _, skip := range s.Skips {
+		stretches = append(stretches, SeqRange{rest.From, skip.From})
+		rest.From = skip.To + 1
+	}
+	return append(stretches, rest)
+}
+
 func afterGap(r SeqRange, g *Gap) SeqRange {
 	if g != nil {
 		r.From = max(r.From, g.Sequence.To)
@@ -196,11 +208,8 @@ type SealRequest struct {
 	At    int64 // Unix ms
 	// As is how the drain delivers from now on: nothing may have been written so
 	// yet, and nothing may be written as before any more.
-	As *DeliversAs
-	// Begun and BegunReplay are the last events that have been begun to be written
-	// as before; 0 if that is not known. Then it is up to MaxAhead events.
-	Begun, BegunReplay uint64
-	KeyID              string // to sign with
+	As    *DeliversAs
+	KeyID string // to sign with
 }
 
 // DeliversAs is what delivery goes by.
@@ -218,9 +227,9 @@ type SealFacts struct {
 	// Skips are those of the drain that cover events from the chain's Sequence to
 	// State's Cursor; others do no harm.
 	Skips []Skip
-	// Activities are the team's after the chain's Activity, in order; for a chain
-	// that is to begin, the last hundred. Of more than MaxSealActivities it may
-	// be the last.
+	// Activities are the team's after the chain's Activity, in order: of more than
+	// MaxSealActivities the last ones, and of more than FirstSealActivities for a
+	// chain that is to begin.
 	Activities []Activity
 	// IPAddressesChanged is whether the team's HideIPAddresses ever has.
 	IPAddressesChanged bool

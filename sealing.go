@@ -7,8 +7,12 @@ import (
 	"slices"
 )
 
-// MaxSealActivities bounds what is looked at for one seal.
-const MaxSealActivities = 2000
+// How many activities are looked at for one seal, and for what switched integrity
+// on.
+const (
+	MaxSealActivities   = 2000
+	FirstSealActivities = 100
+)
 
 // Seal accounts for what the drain has done since the last seal, as far as the
 // request asks for it. It returns the chain and the seals that are to be stored

@@ -211,7 +211,7 @@ func (s *sealer) render(ctx context.Context, chain auditdrain.Chain, seal auditd
 	}
 	b := manifest.NewBuilder(m, emit)
 	objects := objects{as: as, eitherTo: seal.EitherTo}
-	for _, r := range listed(seal) {
+	for _, r := range seal.Listed() {
 		for e, err := range s.events(ctx, seal.TeamID, r) {
 			if err == nil {
 				err = b.Add(objects.of(e))
@@ -222,20 +222,6 @@ func (s *sealer) render(ctx context.Context, chain auditdrain.Chain, seal auditd
 		}
 	}
 	return b.Close()
-}
-
-// listed returns the stretches of a seal's sequence that became objects.
-func listed(seal auditdrain.Seal) []auditdrain.SeqRange {
-	var stretches []auditdrain.SeqRange
-	at := seal.Sequence.From
-	if seal.Gap != nil {
-		at = seal.Gap.Sequence.To
-	}
-	for _, skip := range seal.Skips {
-		stretches = append(stretches, auditdrain.SeqRange{From: at, To: skip.From})
-		at = skip.To + 1
-	}
-	return append(stretches, auditdrain.SeqRange{From: at, To: seal.Sequence.To})
 }
 
 // objects tells which objects events became. The buffers are for the next one's bytes.

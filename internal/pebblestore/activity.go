@@ -61,7 +61,7 @@ func (s *Store) Recorded() <-chan struct{} { return s.recorded }
 
 // loadActivities finds the number of the last activity.
 func (e *engine) loadActivities() error {
-	iter, err := e.activityIter(activityPrefix, 0)
+	iter, err := e.activityIter(activityPrefix, 0, 0)
 	if err != nil {
 		return err
 	}
@@ -81,21 +81,28 @@ func (s *Store) Activities(ctx context.Context, q auditdrain.ActivityQuery) ([]a
 		if q.TeamID != "" {
 			prefix = string(teamActivities(q.TeamID))
 		}
-		iter, err := e.activityIter(prefix, q.Before)
+		return e.latestActivities(prefix, 0, q.Before, q.Limit)
+	})
+}
+
+// latestActivities returns the activities whose keys have prefix, with higher numbers
+// than after, and lower ones than before unless that is 0: the latest first, limit at
+// most.
+func (e *engine) latestActivities(prefix string, after, before uint64, limit int) ([]auditdrain.Activity, error) {
+	iter, err := e.activityIter(prefix, after, before)
+	if err != nil {
+		return nil, err
+	}
+	defer iter.Close()
+	var list []auditdrain.Activity
+	for iter.Last(); iter.Valid() && len(list) < limit; iter.Prev() {
+		a, err := e.activity(iter.Key())
 		if err != nil {
 			return nil, err
 		}
-		defer iter.Close()
-		var list []auditdrain.Activity
-		for iter.Last(); iter.Valid() && len(list) < q.Limit; iter.Prev() {
-			a, err := e.activity(iter.Key())
-			if err != nil {
-				return nil, err
-			}
-			list = append(list, a)
-		}
-		return list, iter.Error()
-	})
+		list = append(list, a)
+	}
+	return list, iter.Error()
 }
 
 // ActivitiesAfter returns the activities with higher numbers than after, in
@@ -152,10 +159,13 @@ func teamActivityKey(teamID string, number uint64) []byte {
 	return binary.BigEndian.AppendUint64(teamActivities(teamID), number)
 }
 
-// activityIter is over the keys with prefix and a number below before, or any
-// if that is 0.
-func (e *engine) activityIter(prefix string, before uint64) (*pebble.Iterator, error) {
-	bounds := &pebble.IterOptions{LowerBound: []byte(prefix), UpperBound: end([]byte(prefix))}
+// activityIter is over the keys with prefix and a number above after and below
+// before, which is no bound if it is 0.
+func (e *engine) activityIter(prefix string, after, before uint64) (*pebble.Iterator, error) {
+	bounds := &pebble.IterOptions{
+		LowerBound: binary.BigEndian.AppendUint64([]byte(prefix), after+1),
+		UpperBound: end([]byte(prefix)),
+	}
 	if before != 0 {
 		bounds.UpperBound = binary.BigEndian.AppendUint64([]byte(prefix), before)
 	}

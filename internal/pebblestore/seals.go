@@ -120,39 +120,11 @@ func (e *engine) sealFacts(p *drainPos, c auditdrain.Chain) (facts auditdrain.Se
 	}
 	most := auditdrain.MaxSealActivities
 	if c.DrainID == "" {
-		most = firstActivities
+		most = auditdrain.FirstSealActivities
 	}
-	facts.Activities, err = e.latestActivities(p.teamID, c.Activity, most)
+	facts.Activities, err = e.latestActivities(string(teamActivities(p.teamID)), c.Activity, 0, most)
+	slices.Reverse(facts.Activities)
 	return facts, err
-}
-
-// firstActivities is how many activities a chain that begins is told of.
-const firstActivities = 100
-
-// latestActivities returns a team's activities with higher numbers than after, in
-// their order; of more than most the last ones.
-func (e *engine) latestActivities(teamID string, after uint64, most int) (list []auditdrain.Activity, err error) {
-	iter, err := e.activityIter(string(teamActivities(teamID)), 0)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, iter.Close()) }()
-	for iter.Last(); iter.Valid() && len(list) < most; iter.Prev() {
-		if n, err := activityNumber(iter.Key()); err != nil || n <= after {
-			return backward(list), err
-		}
-		a, err := e.activity(iter.Key())
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, a)
-	}
-	return backward(list), iter.Error()
-}
-
-func backward[T any](list []T) []T {
-	slices.Reverse(list)
-	return list
 }
 
 // acceptedAt returns when an event was accepted, in Unix ms, or 0 if it is not

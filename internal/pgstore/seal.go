@@ -97,10 +97,6 @@ FROM delivery WHERE drain_id = $1 FOR UPDATE`,
 	})
 }
 
-// activitiesBefore is how many of a team's activities are looked at for what
-// switched integrity on.
-const activitiesBefore = 100
-
 // read queues what reads the facts of a drain that is held by then.
 func (k *sealing) read(b *pgx.Batch) {
 	id := name(k.drainID)
@@ -125,7 +121,7 @@ SELECT number, data FROM activities
 WHERE team_id = (SELECT team_id FROM delivery WHERE drain_id = $1)
     AND number > coalesce((SELECT activity FROM chains WHERE drain_id = $1), 0)
 ORDER BY number DESC LIMIT CASE WHEN EXISTS (SELECT FROM chains WHERE drain_id = $1) THEN $2::bigint ELSE $3 END`,
-		id, auditdrain.MaxSealActivities, activitiesBefore), rowActivity, &k.facts.Activities)
+		id, auditdrain.MaxSealActivities, auditdrain.FirstSealActivities), rowActivity, &k.facts.Activities)
 }
 
 // into has a queued query fill in its rows.
