@@ -62,7 +62,8 @@ func (s *Store) SealWritten(ctx context.Context, drainID string, number uint64, 
 func (s *Store) SealFailed(ctx context.Context, drainID, message string, at int64) error {
 	return s.changeChain(ctx, "note failed manifest", drainID, func(ctx context.Context, tx pgx.Tx, c *auditdrain.Chain) error {
 		c.LastError, c.LastErrorAt = message, at
-		return waitForNoDisk(ctx, tx)
+		_, err := tx.Exec(ctx, waitForNoDisk)
+		return err
 	})
 }
 
@@ -75,14 +76,9 @@ func (s *Store) SealAnchored(ctx context.Context, drainID string, number uint64)
 			return errNothing
 		}
 		c.Anchored = number
-		return waitForNoDisk(ctx, tx)
+		_, err := tx.Exec(ctx, waitForNoDisk)
+		return err
 	})
-}
-
-// waitForNoDisk has the transaction's commit not wait for the disk.
-func waitForNoDisk(ctx context.Context, tx pgx.Tx) error {
-	_, err := tx.Exec(ctx, `SELECT set_config('synchronous_commit', 'off', true)`)
-	return err
 }
 
 // changeChain changes what f changes of a chain, if it is there, while nobody else

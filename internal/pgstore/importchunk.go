@@ -161,7 +161,7 @@ func (c *chunk) addProgress(d auditdrain.Drain, p auditdrain.Progress) error {
 // write writes all of it.
 func (c *chunk) write(ctx context.Context, tx pgx.Tx) error {
 	// Finish waits for the disk, and what was committed before goes there first.
-	if _, err := tx.Exec(ctx, `SELECT set_config('synchronous_commit', 'off', true)`); err != nil {
+	if _, err := tx.Exec(ctx, waitForNoDisk); err != nil {
 		return err
 	}
 	for _, table := range slices.Sorted(maps.Keys(c.rows)) {

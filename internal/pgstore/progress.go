@@ -43,6 +43,9 @@ type fence struct {
 	server int64            // see serverSQL
 }
 
+// waitForNoDisk has its transaction's commit not wait for the disk.
+const waitForNoDisk = `SELECT set_config('synchronous_commit', 'off', true)`
+
 // serverSQL names the server that answers, and the time that it has run: a
 // failover ends both, whatever is between it and us. What its predecessor showed
 // may be gone, if that had not waited for a standby: an event that nobody was
@@ -67,7 +70,7 @@ func (s *Store) saveProgress(ctx context.Context, progress []auditdrain.Progress
 		left = nil
 		b := &pgx.Batch{}
 		if !v.failures {
-			b.Queue(`SELECT set_config('synchronous_commit', 'off', true)`)
+			b.Queue(waitForNoDisk)
 		}
 		b.Queue(saveSQL, v.drains, v.cursors, v.skipped, v.errored, v.replays, v.replayCursors, v.finished, v.states,
 			v.attempts.drains, v.attempts.failed, v.attempts.slots, v.attempts.data, v.epochs, f.owner, f.server,

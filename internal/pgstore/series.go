@@ -44,7 +44,7 @@ func addTallies(ctx context.Context, tx pgx.Tx, at time.Time, tallies []auditdra
 	}
 	old, exists := map[bucketKey]bucket{}, map[string]bool{}
 	b := &pgx.Batch{}
-	b.Queue(`SELECT set_config('synchronous_commit', 'off', true)`)
+	b.Queue(waitForNoDisk)
 	// Others who add to the same drains wait here.
 	b.Queue(`SELECT id FROM drains WHERE id = ANY ($1) ORDER BY id FOR UPDATE`, ids).Query(func(rows pgx.Rows) error {
 		var id string
