@@ -6,6 +6,7 @@ import (
 
 	"github.com/auditdrain/auditdrain"
 	"github.com/auditdrain/auditdrain/internal/manifest"
+	"github.com/auditdrain/auditdrain/internal/setup"
 )
 
 // getIntegrity goes by the store alone, so that all nodes answer the same.
@@ -66,12 +67,12 @@ func (s *Server) keysURL() string {
 
 var shellSafeRE = regexp.MustCompile(`^[A-Za-z0-9_./:@%+,-]+$`)
 
-// shellWord is s as a word of a POSIX shell. It has no control characters.
+// shellWord is s as a word of a shell, as people write it.
 func shellWord(s string) string {
 	if shellSafeRE.MatchString(s) {
 		return s
 	}
-	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+	return setup.QuoteBash(s)
 }
 
 // needsKey is the problem of integrity that begins, on a service that cannot sign. A

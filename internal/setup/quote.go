@@ -33,8 +33,8 @@ func escape(s string) string {
 	return b.String()
 }
 
-// quoteBash is s as a word of bash.
-func quoteBash(s string) string {
+// QuoteBash returns s as a word of bash, in which nothing is invisible.
+func QuoteBash(s string) string {
 	if strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
 		return ansiC(s)
 	}

@@ -25,11 +25,11 @@ func FuzzBash(f *testing.F) {
 			return // no value is like that
 		}
 		for _, locale := range []string{"C", "C.UTF-8"} {
-			cmd := exec.CommandContext(t.Context(), "bash", "-c", "printf %s "+quoteBash(s))
+			cmd := exec.CommandContext(t.Context(), "bash", "-c", "printf %s "+QuoteBash(s))
 			cmd.Env = []string{"LC_ALL=" + locale}
 			out, err := cmd.Output()
 			if err != nil || string(out) != s {
-				t.Errorf("%q as %s is %q in %s, %v", s, quoteBash(s), out, locale, err)
+				t.Errorf("%q as %s is %q in %s, %v", s, QuoteBash(s), out, locale, err)
 			}
 		}
 	})

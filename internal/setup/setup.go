@@ -61,7 +61,7 @@ var files embed.FS
 var templates = template.Must(template.New("").Option("missingkey=error").Funcs(template.FuncMap{
 	"yaml": quoteYAML,
 	"hcl":  quoteHCL,
-	"bash": quoteBash,
+	"bash": QuoteBash,
 	"hive": quoteHive,
 	"sql":  quoteSQL,
 }).ParseFS(files, "templates/*"))
