@@ -11,8 +11,8 @@ import (
 
 type metrics struct {
 	deliveries *prometheus.CounterVec
-	failures   *prometheus.CounterVec
-	latency    prometheus.Histogram
+	failures
+	latency prometheus.Histogram
 	// Resolved once: a label look-up for every event would show in a profile.
 	written, existed prometheus.Counter
 
@@ -20,8 +20,18 @@ type metrics struct {
 	parkedNow  atomic.Int64 // drains
 }
 
-// failureClasses are those that a write can fail with.
-var failureClasses = []auditdrain.FailureClass{auditdrain.Transient, auditdrain.Throttled, auditdrain.Blocked}
+// failures count attempts to write that failed, by class.
+type failures struct{ *prometheus.CounterVec }
+
+func newFailures(name, help string) failures {
+	f := failures{prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, []string{"class"})}
+	for _, class := range []auditdrain.FailureClass{auditdrain.Transient, auditdrain.Throttled, auditdrain.Blocked} {
+		f.WithLabelValues(class.String()) // there from the start, so that a rate sees the first one
+	}
+	return f
+}
+
+func (f failures) failed(class auditdrain.FailureClass) { f.WithLabelValues(class.String()).Inc() }
 
 func newMetrics() *metrics {
 	m := &metrics{
@@ -29,10 +39,8 @@ func newMetrics() *metrics {
 			Name: "auditdrain_deliveries_total",
 			Help: "Objects confirmed by destinations: written now, or existed before.",
 		}, []string{"result"}),
-		failures: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "auditdrain_delivery_failures_total",
-			Help: "Attempts that failed, by class: transient, throttled, or blocked until somebody mends the destination.",
-		}, []string{"class"}),
+		failures: newFailures("auditdrain_delivery_failures_total",
+			"Attempts that failed, by class: transient, throttled, or blocked until somebody mends the destination."),
 		latency: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "auditdrain_delivery_latency_seconds",
 			Help: "From the acknowledgement of an event to the confirmation of its object.",
@@ -42,9 +50,6 @@ func newMetrics() *metrics {
 	}
 	m.written = m.deliveries.WithLabelValues("written")
 	m.existed = m.deliveries.WithLabelValues("existed")
-	for _, class := range failureClasses {
-		m.failures.WithLabelValues(class.String()) // there from the start, so that a rate sees the first one
-	}
 	return m
 }
 
@@ -55,10 +60,6 @@ func (m *metrics) delivered(put auditdrain.PutResult, latency time.Duration) {
 		m.written.Inc()
 	}
 	m.latency.Observe(max(latency, 0).Seconds())
-}
-
-func (m *metrics) failed(class auditdrain.FailureClass) {
-	m.failures.WithLabelValues(class.String()).Inc()
 }
 
 // Collectors returns the metrics of all deliveries.

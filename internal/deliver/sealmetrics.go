@@ -4,19 +4,17 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-
-	"github.com/auditdrain/auditdrain"
 )
 
 // sealMetrics count manifests.
 type sealMetrics struct {
-	written  prometheus.Counter
-	givenUp  prometheus.Counter
-	failures *prometheus.CounterVec
+	written prometheus.Counter
+	givenUp prometheus.Counter
+	failures
 }
 
 func newSealMetrics() *sealMetrics {
-	m := &sealMetrics{
+	return &sealMetrics{
 		written: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "auditdrain_manifests_written_total",
 			Help: "Manifests that were written, or found to be there.",
@@ -25,19 +23,9 @@ func newSealMetrics() *sealMetrics {
 			Name: "auditdrain_manifests_given_up_total",
 			Help: "Manifests that could not be written to where their drains do not write any more.",
 		}),
-		failures: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "auditdrain_manifest_failures_total",
-			Help: "Attempts to write a manifest that failed, by class, as auditdrain_delivery_failures_total.",
-		}, []string{"class"}),
+		failures: newFailures("auditdrain_manifest_failures_total",
+			"Attempts to write a manifest that failed, by class, as auditdrain_delivery_failures_total."),
 	}
-	for _, class := range failureClasses {
-		m.failures.WithLabelValues(class.String())
-	}
-	return m
-}
-
-func (m *sealMetrics) failed(class auditdrain.FailureClass) {
-	m.failures.WithLabelValues(class.String()).Inc()
 }
 
 func (s *sealer) collectors() []prometheus.Collector {
