@@ -135,11 +135,11 @@ func (s *sealer) kept(ctx context.Context, config auditdrain.Drain) (bool, error
 
 // sealNow seals, and has what is sealed written soon.
 func (s *sealer) sealNow(ctx context.Context, drainID string, req auditdrain.SealRequest) error {
-	if _, err := s.seal(ctx, drainID, req); err != nil {
-		return err
+	chain, err := s.seal(ctx, drainID, req)
+	if err == nil && chain.DrainID != "" {
+		s.take(chain)
 	}
-	s.look(drainID)
-	return nil
+	return err
 }
 
 func (s *sealer) seal(ctx context.Context, drainID string, req auditdrain.SealRequest) (auditdrain.Chain, error) {
@@ -154,7 +154,7 @@ func (s *sealer) look(drainID string) {
 	if s == nil {
 		return
 	}
-	s.update(drainID, func(a *account) {})
+	s.update(drainID, time.Now(), func(*account) {})
 }
 
 // replayed says that a drain's replay has ended.
@@ -162,10 +162,23 @@ func (s *sealer) replayed(drainID string) {
 	if s == nil {
 		return
 	}
-	s.update(drainID, func(a *account) { a.replayed = true })
+	s.update(drainID, time.Now(), func(a *account) { a.replayed = true })
 }
 
-func (s *sealer) update(drainID string, change func(*account)) {
+// take notes a chain as it is stored, and that there is something to do about it now,
+// or when. It does not block.
+func (s *sealer) take(chain auditdrain.Chain) {
+	now := time.Now()
+	due := now
+	if chain.Written == chain.Sealed && (s.Anchor == nil || chain.Anchored == chain.Written) {
+		due = nextSeal(chain, now)
+	}
+	s.update(chain.DrainID, due, func(*account) {})
+}
+
+// update changes an account, which is to be attended to by a time; zero: not before
+// somebody tells.
+func (s *sealer) update(drainID string, due time.Time, change func(*account)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	a := s.accounts[drainID]
@@ -174,7 +187,10 @@ func (s *sealer) update(drainID string, change func(*account)) {
 		s.accounts[drainID] = a
 	}
 	change(a)
-	a.again, a.due = true, time.Now()
+	a.again = true // for who is busy with it, and may not have seen what is new
+	if a.due.IsZero() || !due.IsZero() && due.Before(a.due) {
+		a.due = due
+	}
 	notify(s.news)
 }
 
@@ -191,7 +207,7 @@ func (s *sealer) start(ctx context.Context, drains []auditdrain.Drain) error {
 	open := map[string]bool{}
 	for _, c := range chains {
 		open[c.DrainID] = c.State == auditdrain.ChainOpen
-		s.look(c.DrainID)
+		s.take(c)
 	}
 	for _, d := range drains {
 		if d.Status != auditdrain.StatusDisabled || !open[d.ID] {
@@ -254,7 +270,7 @@ func (s *sealer) lookAround(ctx context.Context) {
 		known := s.accounts[c.DrainID] != nil
 		s.mu.Unlock()
 		if !known {
-			s.look(c.DrainID)
+			s.take(c)
 		}
 	}
 }
@@ -318,10 +334,8 @@ func (s *sealer) attend(ctx, putCtx context.Context, id string) {
 		a.due = now.Add(backoff(a.failures))
 	case anchorErr != nil:
 		a.due = now.Add(probeDelay(a.unanchored - 1))
-	case chain.State == auditdrain.ChainOpen:
-		a.due = nextHour(id, now)
 	default:
-		a.due = time.Time{}
+		a.due = nextSeal(chain, now)
 	}
 }
 
@@ -341,6 +355,18 @@ func countFailure(inARow int, err error) int {
 		return 0
 	}
 	return inARow + 1
+}
+
+// nextSeal returns when a chain's next full hour is to be sealed: now, if one is over;
+// zero if none is.
+func nextSeal(chain auditdrain.Chain, now time.Time) time.Time {
+	if chain.State != auditdrain.ChainOpen {
+		return time.Time{}
+	}
+	if chain.Since < now.Truncate(time.Hour).UnixMilli() {
+		return now
+	}
+	return nextHour(chain.DrainID, now)
 }
 
 // nextHour returns when a drain's next full hour is to be sealed.

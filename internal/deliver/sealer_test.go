@@ -166,6 +166,33 @@ func TestManifests(t *testing.T) {
 	})
 }
 
+// A restart asks the store to seal a drain once, as it is loaded, if there is nothing
+// else to do: there may be ten thousand.
+func TestRestartSealsOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAccounted(t)
+		a.deliver(5)
+		time.Sleep(time.Hour + sealWithin)
+		a.stop()
+		var seals atomic.Int64
+		a.mu.Lock()
+		a.broken = func(what string) (error, bool) {
+			if what == "Seal" {
+				seals.Add(1)
+			}
+			return nil, false
+		}
+		a.mu.Unlock()
+		a.start()
+		time.Sleep(30 * time.Minute)
+		if got := seals.Load(); got != 1 {
+			t.Errorf("%d seals, want 1", got)
+		}
+		time.Sleep(30*time.Minute + sealWithin)
+		a.wantCauses("s3://bucket", "hour", "hour")
+	})
+}
+
 // A bucket that takes no manifests has them wait, says why, and gets all of them once
 // it takes them; until then events are delivered as ever.
 func TestManifestsRefused(t *testing.T) {
