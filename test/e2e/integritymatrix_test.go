@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/auditdrain/auditdrain"
 	"github.com/auditdrain/auditdrain/client"
@@ -114,17 +113,8 @@ func (f fault) meetManifests(t *testing.T, seed uint64, end ending) {
 		trouble.Store(sp)
 		now.Store(&s)
 		s.change(t, api, tm)
-		select {
-		case <-sp.begun:
-		case <-time.After(patience):
-			t.Fatal("nothing went wrong")
-		}
-		switch end {
-		case "kill -9":
-			p.kill()
-		case "SIGTERM":
-			p.stop()
-		}
+		sp.await(t)
+		p.endBy(end)
 		if end != "nothing" {
 			hc.CloseIdleConnections() // they lead to a dead process
 			p, api = boot()

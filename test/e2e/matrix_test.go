@@ -96,6 +96,26 @@ type spell struct {
 	left int
 }
 
+// await waits for the first call that is hit.
+func (s *spell) await(t *testing.T) {
+	t.Helper()
+	select {
+	case <-s.begun:
+	case <-time.After(patience):
+		t.Fatal("nothing went wrong")
+	}
+}
+
+// endBy ends a process as a row of a matrix says, or lets it be.
+func (p *process) endBy(end ending) {
+	switch end {
+	case "kill -9":
+		p.kill()
+	case "SIGTERM":
+		p.stop()
+	}
+}
+
 // hit returns which call of the spell this one is, from 0; false if the spell
 // is over.
 func (s *spell) hit() (n int, ok bool) {
@@ -206,17 +226,8 @@ func (f fault) meet(t *testing.T, seed uint64, op string, end ending) {
 		}
 		total += len(tm.events)
 	}
-	select {
-	case <-trouble.begun:
-	case <-time.After(patience):
-		t.Fatal("nothing went wrong")
-	}
-	switch end {
-	case "kill -9":
-		p.kill()
-	case "SIGTERM":
-		p.stop()
-	}
+	trouble.await(t)
+	p.endBy(end)
 	if end != "nothing" {
 		hc.CloseIdleConnections() // they lead to a dead process
 		p, url = boot()
