@@ -62,7 +62,7 @@ func (d *Deliverer) save(ctx context.Context) {
 			pause.Stop()
 			return
 		}
-		d.saveDirty(ctx)
+		d.saveDirty(context.WithoutCancel(ctx)) // what is begun is ended
 	}
 }
 
